@@ -1,0 +1,300 @@
+package merge
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+
+	"tillwire/protocol"
+	"tillwire/store/ledger"
+)
+
+// Input is one record in its place.
+type Input struct {
+	Origin   ledger.OriginID
+	Epoch    uint64
+	Seq      uint64
+	MergedUS int64
+	Record   []byte // kept by the engine until Committed
+}
+
+// Verdict is what became of a record.
+type Verdict uint8
+
+// Verdicts. There is no fourth: a record is never refused, since a poisonous
+// one must not block its store.
+const (
+	Merged Verdict = iota
+	Duplicate
+	Parked
+)
+
+// Outcome tells the verdict, and for Parked why.
+type Outcome struct {
+	Verdict  Verdict
+	Position ledger.Position // Merged: of the entry; Duplicate: of the first
+	Event    *protocol.Event // scratch, valid until the next Apply; nil when undecodable
+	RecordUS int64
+	Code     string
+	Reason   string
+}
+
+func parked(code, reason string) Outcome { return Outcome{Verdict: Parked, Code: code, Reason: reason} }
+
+// Apply folds one record in. The error is the log's: nothing of the record is
+// in the state that matters then, and the engine must be thrown away.
+func (e *Engine) Apply(in Input) (Outcome, error) {
+	ev := &e.ev
+	us, err := protocol.DecodeRecord(in.Record, ev)
+	if err != nil {
+		return parked("undecodable", err.Error()), nil
+	}
+	out, content, err := e.admit(in, ev)
+	if err == nil && out.Verdict == Merged {
+		out, err = e.fold(in, ev, us, content)
+	}
+	out.Event, out.RecordUS = ev, us
+	return out, err
+}
+
+// admit checks identity and looks for an earlier event of the same id.
+func (e *Engine) admit(in Input, ev *protocol.Event) (Outcome, [8]byte, error) {
+	content := contentOf(in.Record, ev)
+	o := e.origins[in.Origin]
+	if ev.Store != o.Store {
+		return parked("store_mismatch", fmt.Sprintf("the journal of %s carries a document of store %s", o, ev.Store)), content, nil
+	}
+	if want := protocol.MakeEventID(ev.Store, ev.Kind, ev.DocumentID); want != ev.ID {
+		return parked("id_mismatch", fmt.Sprintf("event id is %s, but store, kind and document id give %s", ev.ID, want)), content, nil
+	}
+	p, first, ok, err := e.find(ev.ID)
+	switch {
+	case err != nil:
+		return Outcome{}, content, err
+	case !ok:
+		return Outcome{Verdict: Merged}, content, nil
+	case first == content:
+		return Outcome{Verdict: Duplicate, Position: p}, content, nil
+	}
+	return parked("id_reused", fmt.Sprintf("document %s (%s) came again with other content; the first stands at ledger position %d", ev.DocumentID, ev.Kind, p)), content, nil
+}
+
+// contentOf is Event.ContentHash, taken from the record's own bytes where they
+// are what the hash is over.
+func contentOf(record []byte, ev *protocol.Event) [8]byte {
+	if ev.Traceparent == "" && ev.Kind != protocol.KindCount {
+		if _, body, err := protocol.SplitRecord(record); err == nil {
+			sum := sha256.Sum256(body)
+			return [8]byte(sum[:8])
+		}
+	}
+	return ev.ContentHash()
+}
+
+func (e *Engine) fold(in Input, ev *protocol.Event, us int64, content [8]byte) (Outcome, error) {
+	if out := e.check(in, ev); out.Verdict == Parked {
+		return out, nil
+	}
+	en := ledger.Entry{
+		Position: e.head + 1, Origin: in.Origin, Epoch: in.Epoch, Seq: in.Seq, MergedUS: in.MergedUS,
+		EventID: ev.ID, Content: content, Record: in.Record,
+	}
+	at := place{origin: in.Origin, epoch: in.Epoch, seq: in.Seq, recordUS: us, eventUS: ev.EventTime.US}
+	var err error
+	if ev.Kind == protocol.KindVoid {
+		var out Outcome
+		if out, err = e.foldVoid(&en, at, ev, e.behind(in)); err != nil || out.Verdict == Parked {
+			return out, err
+		}
+	} else {
+		e.fx = EffectsOf(ev, e.fx[:0])
+		err = e.applyEffects(&en, at, ev, e.fx, e.behind(in))
+	}
+	if err != nil {
+		return Outcome{}, err
+	}
+	e.stage(en)
+	if vp, ok := e.pending[ev.ID]; ok {
+		if err := e.settleVoid(ev, vp, in.MergedUS); err != nil {
+			return Outcome{}, err
+		}
+	}
+	return Outcome{Verdict: Merged, Position: en.Position}, nil
+}
+
+// check finds documents that decode but cannot take effect as they are.
+func (e *Engine) check(in Input, ev *protocol.Event) Outcome {
+	switch {
+	case ev.Kind == protocol.KindSnapshot && e.stores[ev.Store]:
+		return parked("not_owner", fmt.Sprintf("%s states stock of %s, but that store's own journal is the record there", e.origins[in.Origin], ev.Store))
+	case ev.Kind == protocol.KindTransfer && (ev.Direction == protocol.DirectionNone || ev.Counterparty == ""):
+		return parked("transfer_incomplete", "a transfer needs a direction and a counterparty")
+	case ev.Kind == protocol.KindTransfer && ev.Counterparty == ev.Store:
+		return parked("transfer_with_itself", "a transfer's counterparty is the store itself")
+	}
+	return Outcome{}
+}
+
+// turn is the furthest place of a journal that was folded.
+type turn struct{ epoch, seq uint64 }
+
+// behind tells whether a record stands in the log after its turn, as one that
+// is retried from the exceptions does.
+func (e *Engine) behind(in Input) bool {
+	t := e.turns[in.Origin]
+	return in.Epoch < t.epoch || (in.Epoch == t.epoch && in.Seq <= t.seq)
+}
+
+func (e *Engine) stage(en ledger.Entry) {
+	if en.Ref == 0 {
+		e.stagedIDs[en.EventID] = len(e.staged)
+		t := &e.turns[en.Origin]
+		if en.Epoch > t.epoch || (en.Epoch == t.epoch && en.Seq > t.seq) {
+			*t = turn{en.Epoch, en.Seq}
+		}
+	}
+	e.staged = append(e.staged, en)
+	e.head = en.Position
+}
+
+// foldVoid takes back the effects of the void's original, or leaves the void
+// waiting for it.
+func (e *Engine) foldVoid(en *ledger.Entry, at place, ev *protocol.Event, behind bool) (Outcome, error) {
+	if ev.VoidsKind != protocol.KindInvalid && !contains(Voidable, ev.VoidsKind) {
+		return parked("void_unsupported", fmt.Sprintf("a %s cannot be voided; correct it with a new %s or an adjustment", ev.VoidsKind, ev.VoidsKind)), nil
+	}
+	for _, id := range voidCandidates(ev) {
+		p, _, ok, err := e.find(id)
+		if err != nil {
+			return Outcome{}, err
+		}
+		if by, done := e.voided[id]; done {
+			return parked("already_voided", fmt.Sprintf("document %s is already cancelled by the void at ledger position %d", ev.Voids, by)), nil
+		}
+		if !ok {
+			continue
+		}
+		if e.fx, err = e.effectsAt(p, e.fx[:0]); err != nil {
+			return Outcome{}, err
+		}
+		Negate(e.fx)
+		e.voided[id] = en.Position
+		e.meta = true
+		en.Links = append(en.Links, ledger.Link{Prev: p}) // cell 0: where the original stands
+		return Outcome{}, e.applyEffects(en, at, ev, e.fx, behind)
+	}
+	for _, id := range voidCandidates(ev) {
+		if by, ok := e.pending[id]; ok {
+			return parked("already_voided", fmt.Sprintf("document %s is already cancelled by the void at ledger position %d", ev.Voids, by)), nil
+		}
+	}
+	for _, id := range voidCandidates(ev) {
+		e.pending[id] = en.Position
+	}
+	e.meta = true
+	return Outcome{}, nil
+}
+
+// settleVoid completes a void that came before its original: a second entry
+// carries the void's effects at the void's own place in its journal.
+func (e *Engine) settleVoid(original *protocol.Event, vp ledger.Position, mergedUS int64) error {
+	ven, err := e.read(vp)
+	if err != nil {
+		return err
+	}
+	us, err := protocol.DecodeRecord(ven.Record, &e.other)
+	if err != nil {
+		return fmt.Errorf("decode void at %d: %w", vp, err)
+	}
+	for _, id := range voidCandidates(&e.other) {
+		delete(e.pending, id)
+	}
+	e.voided[original.ID] = vp
+	e.meta = true
+	e.fx = EffectsOf(original, e.fx[:0])
+	Negate(e.fx)
+	en := ledger.Entry{Position: e.head + 1, Origin: ven.Origin, Epoch: ven.Epoch, Seq: ven.Seq, MergedUS: mergedUS, Ref: vp}
+	at := place{origin: ven.Origin, epoch: ven.Epoch, seq: ven.Seq, recordUS: us, eventUS: e.other.EventTime.US}
+	if err := e.applyEffects(&en, at, &e.other, e.fx, true); err != nil {
+		return err
+	}
+	e.stage(en)
+	return nil
+}
+
+func voidCandidates(v *protocol.Event) []protocol.EventID {
+	kinds := Voidable
+	if v.VoidsKind != protocol.KindInvalid {
+		kinds = []protocol.Kind{v.VoidsKind}
+	}
+	ids := make([]protocol.EventID, len(kinds))
+	for i, k := range kinds {
+		ids[i] = protocol.MakeEventID(v.Store, k, v.Voids)
+	}
+	return ids
+}
+
+func contains[T comparable](list []T, v T) bool {
+	for _, x := range list {
+		if x == v {
+			return true
+		}
+	}
+	return false
+}
+
+// effectsAt lists the effects of the original document at a position.
+func (e *Engine) effectsAt(p ledger.Position, into []Effect) ([]Effect, error) {
+	en, err := e.read(p)
+	if err != nil {
+		return into, err
+	}
+	if _, err := protocol.DecodeRecord(en.Record, &e.other); err != nil {
+		return into, fmt.Errorf("decode entry %d: %w", p, err)
+	}
+	return EffectsOf(&e.other, into), nil
+}
+
+// Replay folds a committed entry in again, as at start-up and in fsck. It fails
+// where the fold does not come to the entry that the log holds.
+func (e *Engine) Replay(en *ledger.Entry) error {
+	if en.Position <= e.head { // the second half of a settled void: made with its original
+		return nil
+	}
+	ev := &e.ev
+	us, err := protocol.DecodeRecord(en.Record, ev)
+	if err != nil {
+		return fmt.Errorf("replay entry %d: %w", en.Position, err)
+	}
+	in := Input{Origin: en.Origin, Epoch: en.Epoch, Seq: en.Seq, MergedUS: en.MergedUS, Record: en.Record}
+	out, err := e.fold(in, ev, us, en.Content)
+	if err != nil {
+		return fmt.Errorf("replay entry %d: %w", en.Position, err)
+	}
+	if out.Verdict != Merged || out.Position != en.Position {
+		return fmt.Errorf("replay entry %d: %w: folded to position %d (%s)", en.Position, ledger.ErrCorrupt, out.Position, out.Code)
+	}
+	e.Committed()
+	return nil
+}
+
+// Register makes journals and cells known as the ledger numbered them, before a
+// replay.
+func (e *Engine) Register(journals []ledger.Journal, cells func(func(ledger.Cell) error) error) error {
+	for _, j := range journals {
+		e.addOrigin(j.ID, j.Origin)
+	}
+	err := cells(func(c ledger.Cell) error {
+		if int(c.ID) != len(e.cells) {
+			return fmt.Errorf("register cell %d: %w: want %d", c.ID, ledger.ErrCorrupt, len(e.cells))
+		}
+		e.addCell(c.ID, e.internLoc(c.Location), e.internSKU(c.SKU))
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("register cells: %w", err)
+	}
+	return nil
+}
+
+var errNoLink = errors.New("entry does not link the cell")

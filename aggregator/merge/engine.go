@@ -1,0 +1,269 @@
+package merge
+
+import (
+	"fmt"
+
+	"tillwire/protocol"
+	"tillwire/store/ledger"
+)
+
+// Log is what the engine reads of the ledger: entries that are committed.
+type Log interface {
+	Read(p ledger.Position) (ledger.Entry, error)
+	Find(id protocol.EventID) (p ledger.Position, content [8]byte, ok bool, err error)
+}
+
+// cell is the folded state of one (location, SKU).
+type cell struct {
+	onHand      protocol.Quantity
+	unavailable protocol.Quantity
+	inTransit   protocol.Quantity
+	head        ledger.Position // newest entry that touches the cell
+	lastUS      int64           // greatest event time seen
+	loc, sku    uint32
+	mono        ledger.OriginID // the only journal that moved its on hand; mixed when there are more
+	dirty       bool
+}
+
+// mixed marks cells whose on hand is moved by several journals, or by entries
+// that stand in the log behind their seq's turn.
+const mixed = ^ledger.OriginID(0)
+
+// fullCount is a statement that everything not named in it is zero: cells that
+// appear later are judged by it too.
+type fullCount struct {
+	loc uint32
+	a   anchor
+}
+
+// fullCountsMax bounds what is remembered per location.
+const fullCountsMax = 4
+
+// Engine folds. One goroutine uses it.
+type Engine struct {
+	log Log
+
+	skus     []protocol.SKU
+	skuIndex map[protocol.SKU]uint32
+	locs     []protocol.StoreID
+	locIndex map[protocol.StoreID]uint32
+	locCells [][]ledger.CellID // per location
+
+	cells     []cell // by CellID; 0 is unused
+	cellIndex map[uint64]ledger.CellID
+	anchors   map[ledger.CellID][]anchor
+	fulls     map[uint32][]fullCount
+
+	origins     []protocol.Origin // by OriginID; 0 is unused
+	originIndex map[protocol.Origin]ledger.OriginID
+	forks       map[ledger.OriginID][]ledger.Fork
+	turns       []turn                    // per OriginID
+	stores      map[protocol.StoreID]bool // locations whose record is a store's own journal
+
+	pending map[protocol.EventID]ledger.Position // voids that wait for this event
+	voided  map[protocol.EventID]ledger.Position // events that are cancelled, by which void
+
+	head      ledger.Position
+	staged    []ledger.Entry // applied, not yet committed
+	stagedIDs map[protocol.EventID]int
+	newCells  []ledger.Cell
+	newOrigin []ledger.Journal
+	dirty     []ledger.CellID // since TakeDirty
+	chunks    map[uint32]bool // dirty since the last checkpoint
+	meta      bool            // pending, voided or fulls changed since then
+
+	ev, other protocol.Event // scratch
+	fx        []Effect
+	touched   []ledger.CellID
+}
+
+// New makes an empty engine over a log.
+func New(log Log) *Engine {
+	return &Engine{
+		log: log, skuIndex: map[protocol.SKU]uint32{}, locIndex: map[protocol.StoreID]uint32{},
+		cells: make([]cell, 1), cellIndex: map[uint64]ledger.CellID{}, anchors: map[ledger.CellID][]anchor{},
+		fulls: map[uint32][]fullCount{}, origins: make([]protocol.Origin, 1), turns: make([]turn, 1), originIndex: map[protocol.Origin]ledger.OriginID{},
+		forks: map[ledger.OriginID][]ledger.Fork{}, stores: map[protocol.StoreID]bool{},
+		pending: map[protocol.EventID]ledger.Position{}, voided: map[protocol.EventID]ledger.Position{},
+		stagedIDs: map[protocol.EventID]int{}, chunks: map[uint32]bool{},
+	}
+}
+
+// Head is the position of the newest entry applied, staged ones included.
+func (e *Engine) Head() ledger.Position { return e.head }
+
+// Origin gives the dense number of a journal, making one where it is new.
+func (e *Engine) Origin(o protocol.Origin) ledger.OriginID {
+	if id, ok := e.originIndex[o]; ok {
+		return id
+	}
+	id := ledger.OriginID(len(e.origins))
+	e.addOrigin(id, o)
+	e.newOrigin = append(e.newOrigin, ledger.Journal{ID: id, Origin: o})
+	return id
+}
+
+func (e *Engine) addOrigin(id ledger.OriginID, o protocol.Origin) {
+	for len(e.origins) <= int(id) {
+		e.origins = append(e.origins, protocol.Origin{})
+		e.turns = append(e.turns, turn{})
+	}
+	e.origins[id] = o
+	e.originIndex[o] = id
+	if !o.IsFeed() {
+		e.stores[o.Store] = true
+	}
+}
+
+// SetForks tells where a journal's epochs part.
+func (e *Engine) SetForks(o protocol.Origin, forks []ledger.Fork) {
+	e.forks[e.Origin(o)] = append([]ledger.Fork(nil), forks...)
+}
+
+func (e *Engine) internSKU(s protocol.SKU) uint32 {
+	if i, ok := e.skuIndex[s]; ok {
+		return i
+	}
+	i := uint32(len(e.skus))
+	e.skus = append(e.skus, s)
+	e.skuIndex[s] = i
+	return i
+}
+
+func (e *Engine) internLoc(l protocol.StoreID) uint32 {
+	if i, ok := e.locIndex[l]; ok {
+		return i
+	}
+	i := uint32(len(e.locs))
+	e.locs = append(e.locs, l)
+	e.locIndex[l] = i
+	e.locCells = append(e.locCells, nil)
+	return i
+}
+
+// cellOf finds or makes the cell of a (location, SKU).
+func (e *Engine) cellOf(loc protocol.StoreID, sku protocol.SKU) ledger.CellID {
+	li, si := e.internLoc(loc), e.internSKU(sku)
+	if id, ok := e.cellIndex[uint64(li)<<32|uint64(si)]; ok {
+		return id
+	}
+	id := ledger.CellID(len(e.cells))
+	e.addCell(id, li, si)
+	e.newCells = append(e.newCells, ledger.Cell{ID: id, Location: e.locs[li], SKU: e.skus[si]})
+	for _, f := range e.fulls[li] {
+		list, _ := addAnchor(e.anchors[id], f.a)
+		e.anchors[id] = list
+	}
+	e.touch(id)
+	return id
+}
+
+func (e *Engine) addCell(id ledger.CellID, li, si uint32) {
+	for len(e.cells) <= int(id) {
+		e.cells = append(e.cells, cell{})
+	}
+	e.cells[id] = cell{loc: li, sku: si}
+	e.cellIndex[uint64(li)<<32|uint64(si)] = id
+	e.locCells[li] = append(e.locCells[li], id)
+}
+
+func (e *Engine) touch(id ledger.CellID) {
+	c := &e.cells[id]
+	if !c.dirty {
+		c.dirty = true
+		e.dirty = append(e.dirty, id)
+	}
+	e.chunks[uint32(id)/chunkCells] = true
+}
+
+// read returns an entry, staged or committed.
+func (e *Engine) read(p ledger.Position) (ledger.Entry, error) {
+	if n := len(e.staged); n > 0 && p >= e.staged[0].Position {
+		i := int(p - e.staged[0].Position)
+		if i >= n {
+			return ledger.Entry{}, fmt.Errorf("read entry %d: %w", p, ledger.ErrNotFound)
+		}
+		return e.staged[i], nil
+	}
+	return e.log.Read(p)
+}
+
+// find looks an event up among staged and committed ones. What stands behind
+// the engine's own head is not there yet: a replay must not see the future.
+func (e *Engine) find(id protocol.EventID) (ledger.Position, [8]byte, bool, error) {
+	if i, ok := e.stagedIDs[id]; ok {
+		return e.staged[i].Position, e.staged[i].Content, true, nil
+	}
+	p, content, ok, err := e.log.Find(id)
+	if err != nil {
+		return 0, content, false, fmt.Errorf("find event %s: %w", id, err)
+	}
+	return p, content, ok && p <= e.head, nil
+}
+
+// TakeStaged hands what was applied since the last call to the caller, who
+// commits it. When the commit fails, the engine must be thrown away.
+func (e *Engine) TakeStaged(b *ledger.Batch) {
+	b.Entries = append(b.Entries, e.staged...)
+	b.Cells = append(b.Cells, e.newCells...)
+	b.Journals = append(b.Journals, e.newOrigin...)
+}
+
+// Committed forgets what TakeStaged gave: the log has it now.
+func (e *Engine) Committed() {
+	clear(e.staged)
+	e.staged = e.staged[:0]
+	e.newCells = e.newCells[:0]
+	e.newOrigin = e.newOrigin[:0]
+	clear(e.stagedIDs)
+}
+
+// Cell is a position as others see it.
+type Cell struct {
+	ID          ledger.CellID
+	Location    protocol.StoreID
+	SKU         protocol.SKU
+	OnHand      protocol.Quantity
+	Unavailable protocol.Quantity
+	InTransit   protocol.Quantity
+	Anchored    bool
+	LastUS      int64
+}
+
+// Cell returns a position by its number.
+func (e *Engine) Cell(id ledger.CellID) Cell {
+	c := &e.cells[id]
+	return Cell{
+		ID: id, Location: e.locs[c.loc], SKU: e.skus[c.sku], OnHand: c.onHand, Unavailable: c.unavailable,
+		InTransit: c.inTransit, Anchored: len(e.anchors[id]) > 0, LastUS: c.lastUS,
+	}
+}
+
+// Cells is how many positions there are.
+func (e *Engine) Cells() int { return len(e.cells) - 1 }
+
+// Pending is how many voids wait for their originals.
+func (e *Engine) Pending() int { return len(e.pending) }
+
+// TakeDirty calls fn for each cell that changed since the last call.
+func (e *Engine) TakeDirty(fn func(Cell)) {
+	for _, id := range e.dirty {
+		e.cells[id].dirty = false
+		fn(e.Cell(id))
+	}
+	e.dirty = e.dirty[:0]
+}
+
+// Lookup finds a cell without making one.
+func (e *Engine) Lookup(loc protocol.StoreID, sku protocol.SKU) (ledger.CellID, bool) {
+	li, ok := e.locIndex[loc]
+	if !ok {
+		return 0, false
+	}
+	si, ok := e.skuIndex[sku]
+	if !ok {
+		return 0, false
+	}
+	id, ok := e.cellIndex[uint64(li)<<32|uint64(si)]
+	return id, ok
+}

@@ -1,0 +1,346 @@
+package protocol
+
+import (
+	"crypto/sha256"
+	"fmt"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// Field numbers of message Event in tillwire.proto.
+const (
+	fID protowire.Number = iota + 1
+	fKind
+	fStore
+	fDocumentID
+	fRegister
+	fEventUS
+	fEventOffset
+	fBusinessDate
+	fTraceparent
+	fLine
+	fOrderID
+	fHoldID
+	fOriginalDocument
+	fOriginalStore
+	fVoids
+	fVoidsKind
+	fSource
+	fAdviceID
+	fTransferID
+	fCounterparty
+	fDirection
+	fScope
+	fSession
+	fZone
+	fReason
+	fComplete
+	fAction
+	fFlags
+)
+
+// Field numbers of message Line.
+const (
+	lLine protowire.Number = iota + 1
+	lSKU
+	lQuantity
+	lUOM
+	lDisposition
+	lFrom
+	lTo
+	lCountedUS
+	lCountedOffset
+	lCut
+	lZone
+	lRawCode
+)
+
+// AppendEvent appends e in protobuf wire format, fields in ascending order and
+// zero values left out: equal events have equal bytes.
+func AppendEvent(b []byte, e *Event) []byte {
+	b = protowire.AppendTag(b, fID, protowire.BytesType)
+	b = protowire.AppendBytes(b, e.ID[:])
+	b = appendUint(b, fKind, uint64(e.Kind))
+	b = appendString(b, fStore, string(e.Store))
+	b = appendString(b, fDocumentID, e.DocumentID)
+	b = appendString(b, fRegister, e.Register)
+	b = appendSint(b, fEventUS, e.EventTime.US)
+	b = appendSint(b, fEventOffset, int64(e.EventTime.OffsetMin))
+	b = appendString(b, fBusinessDate, e.BusinessDate)
+	b = appendString(b, fTraceparent, e.Traceparent)
+	for i := range e.Lines {
+		b = protowire.AppendTag(b, fLine, protowire.BytesType)
+		at := len(b)
+		b = append(b, 0) // most lines are under 128 bytes: one length byte, widened below if not
+		b = appendLine(b, &e.Lines[i])
+		b = fixLength(b, at)
+	}
+	b = appendString(b, fOrderID, e.OrderID)
+	b = appendString(b, fHoldID, e.HoldID)
+	b = appendString(b, fOriginalDocument, e.OriginalDocument)
+	b = appendString(b, fOriginalStore, string(e.OriginalStore))
+	b = appendString(b, fVoids, e.Voids)
+	b = appendUint(b, fVoidsKind, uint64(e.VoidsKind))
+	b = appendString(b, fSource, e.Source)
+	b = appendString(b, fAdviceID, e.AdviceID)
+	b = appendString(b, fTransferID, e.TransferID)
+	b = appendString(b, fCounterparty, string(e.Counterparty))
+	b = appendUint(b, fDirection, uint64(e.Direction))
+	b = appendUint(b, fScope, uint64(e.Scope))
+	b = appendString(b, fSession, e.Session)
+	b = appendString(b, fZone, e.Zone)
+	b = appendString(b, fReason, e.Reason)
+	if e.Complete {
+		b = appendUint(b, fComplete, 1)
+	}
+	b = appendString(b, fAction, e.Action)
+	return appendUint(b, fFlags, uint64(e.Flags))
+}
+
+func appendLine(b []byte, l *Line) []byte {
+	b = appendUint(b, lLine, uint64(l.Line))
+	b = appendString(b, lSKU, string(l.SKU))
+	b = appendSint(b, lQuantity, int64(l.Quantity))
+	b = appendString(b, lUOM, l.UOM)
+	b = appendUint(b, lDisposition, uint64(l.Disposition))
+	b = appendUint(b, lFrom, uint64(l.From))
+	b = appendUint(b, lTo, uint64(l.To))
+	b = appendSint(b, lCountedUS, l.CountedAt.US)
+	b = appendSint(b, lCountedOffset, int64(l.CountedAt.OffsetMin))
+	b = appendUint(b, lCut, l.Cut)
+	b = appendString(b, lZone, l.Zone)
+	return appendString(b, lRawCode, l.RawCode)
+}
+
+// fixLength writes the length of b[at+1:] into the byte kept free at b[at],
+// moving the content where one byte is not enough.
+func fixLength(b []byte, at int) []byte {
+	n := len(b) - at - 1
+	if n < 0x80 {
+		b[at] = byte(n)
+		return b
+	}
+	size := protowire.SizeVarint(uint64(n))
+	for range size - 1 {
+		b = append(b, 0)
+	}
+	copy(b[at+size:], b[at+1:at+1+n])
+	protowire.AppendVarint(b[:at], uint64(n))
+	return b
+}
+
+func appendUint(b []byte, n protowire.Number, v uint64) []byte {
+	if v == 0 {
+		return b
+	}
+	return protowire.AppendVarint(protowire.AppendTag(b, n, protowire.VarintType), v)
+}
+
+func appendSint(b []byte, n protowire.Number, v int64) []byte {
+	return appendUint(b, n, protowire.EncodeZigZag(v))
+}
+
+func appendString(b []byte, n protowire.Number, s string) []byte {
+	if s == "" {
+		return b
+	}
+	return protowire.AppendString(protowire.AppendTag(b, n, protowire.BytesType), s)
+}
+
+// field is one decoded protobuf field; either num or raw is set.
+type field struct {
+	number protowire.Number
+	num    uint64
+	raw    []byte
+}
+
+// nextField takes one field off b. Wire types that we never write are skipped
+// with number 0.
+func nextField(b []byte) (field, []byte, error) {
+	n, typ, k := protowire.ConsumeTag(b)
+	if k < 0 {
+		return field{}, nil, ErrTruncated
+	}
+	b = b[k:]
+	switch typ {
+	case protowire.VarintType:
+		v, k := protowire.ConsumeVarint(b)
+		if k < 0 {
+			return field{}, nil, ErrTruncated
+		}
+		return field{number: n, num: v}, b[k:], nil
+	case protowire.BytesType:
+		v, k := protowire.ConsumeBytes(b)
+		if k < 0 {
+			return field{}, nil, ErrTruncated
+		}
+		return field{number: n, raw: v}, b[k:], nil
+	default:
+		k := protowire.ConsumeFieldValue(n, typ, b)
+		if k < 0 {
+			return field{}, nil, ErrTruncated
+		}
+		return field{}, b[k:], nil
+	}
+}
+
+// DecodeEvent reads event bytes. Strings are copied out of b. Unknown fields
+// are skipped; unknown kinds are an error, since their effect is unknown.
+func DecodeEvent(b []byte, e *Event) error {
+	*e = Event{Lines: e.Lines[:0]}
+	for len(b) > 0 {
+		f, rest, err := nextField(b)
+		if err != nil {
+			return fmt.Errorf("decode event: %w", err)
+		}
+		b = rest
+		if err := e.setField(f); err != nil {
+			return fmt.Errorf("decode event field %d: %w", f.number, err)
+		}
+	}
+	if !e.Kind.Valid() {
+		return fmt.Errorf("decode event: %w: kind %d is not known", ErrMalformed, e.Kind)
+	}
+	if e.Store == "" || e.DocumentID == "" {
+		return fmt.Errorf("decode event: %w: store or document id is missing", ErrMalformed)
+	}
+	return nil
+}
+
+func (e *Event) setField(f field) error {
+	switch f.number {
+	case fID:
+		if len(f.raw) != len(e.ID) {
+			return ErrMalformed
+		}
+		copy(e.ID[:], f.raw)
+	case fKind:
+		e.Kind = Kind(f.num)
+		if uint64(e.Kind) != f.num {
+			return ErrMalformed
+		}
+	case fEventUS:
+		e.EventTime.US = protowire.DecodeZigZag(f.num)
+	case fEventOffset:
+		e.EventTime.OffsetMin = int16(protowire.DecodeZigZag(f.num))
+	case fLine:
+		if len(e.Lines) >= DocumentLinesMax {
+			return fmt.Errorf("%w: more than %d lines", ErrMalformed, DocumentLinesMax)
+		}
+		e.Lines = append(e.Lines, Line{})
+		return e.Lines[len(e.Lines)-1].decode(f.raw)
+	case fVoidsKind:
+		e.VoidsKind = Kind(f.num)
+	case fDirection:
+		e.Direction = Direction(f.num)
+	case fScope:
+		e.Scope = Scope(f.num)
+	case fComplete:
+		e.Complete = f.num != 0
+	case fFlags:
+		e.Flags = EventFlags(f.num)
+	default:
+		if p := e.stringField(f.number); p != nil {
+			*p = string(f.raw)
+		}
+	}
+	return nil
+}
+
+func (e *Event) stringField(n protowire.Number) *string {
+	switch n {
+	case fStore:
+		return (*string)(&e.Store)
+	case fDocumentID:
+		return &e.DocumentID
+	case fRegister:
+		return &e.Register
+	case fBusinessDate:
+		return &e.BusinessDate
+	case fTraceparent:
+		return &e.Traceparent
+	case fOrderID:
+		return &e.OrderID
+	case fHoldID:
+		return &e.HoldID
+	case fOriginalDocument:
+		return &e.OriginalDocument
+	case fOriginalStore:
+		return (*string)(&e.OriginalStore)
+	case fVoids:
+		return &e.Voids
+	case fSource:
+		return &e.Source
+	case fAdviceID:
+		return &e.AdviceID
+	case fTransferID:
+		return &e.TransferID
+	case fCounterparty:
+		return (*string)(&e.Counterparty)
+	case fSession:
+		return &e.Session
+	case fZone:
+		return &e.Zone
+	case fReason:
+		return &e.Reason
+	case fAction:
+		return &e.Action
+	}
+	return nil
+}
+
+func (l *Line) decode(b []byte) error {
+	for len(b) > 0 {
+		f, rest, err := nextField(b)
+		if err != nil {
+			return err
+		}
+		b = rest
+		switch f.number {
+		case lLine:
+			l.Line = int(f.num)
+		case lSKU:
+			l.SKU = SKU(f.raw)
+		case lQuantity:
+			l.Quantity = Quantity(protowire.DecodeZigZag(f.num))
+		case lUOM:
+			l.UOM = string(f.raw)
+		case lDisposition:
+			l.Disposition = Disposition(f.num)
+		case lFrom:
+			l.From = Disposition(f.num)
+		case lTo:
+			l.To = Disposition(f.num)
+		case lCountedUS:
+			l.CountedAt.US = protowire.DecodeZigZag(f.num)
+		case lCountedOffset:
+			l.CountedAt.OffsetMin = int16(protowire.DecodeZigZag(f.num))
+		case lCut:
+			l.Cut = f.num
+		case lZone:
+			l.Zone = string(f.raw)
+		case lRawCode:
+			l.RawCode = string(f.raw)
+		}
+	}
+	if l.SKU == "" || len(l.SKU) > SKUBytesMax || l.Quantity > QuantityMax || l.Quantity < -QuantityMax {
+		return fmt.Errorf("%w: line %d has no SKU or an impossible quantity", ErrMalformed, l.Line)
+	}
+	return nil
+}
+
+// ContentHash tells two different documents with one id apart. Cuts are left
+// out: they are the agent's, not the POS's, and a retry would get another.
+// Traceparent is left out too: a retry may carry a new one.
+func (e *Event) ContentHash() [8]byte {
+	c := *e
+	c.Traceparent = ""
+	if e.Kind == KindCount {
+		c.Lines = append([]Line(nil), e.Lines...)
+		for i := range c.Lines {
+			c.Lines[i].Cut = 0
+		}
+	}
+	sum := sha256.Sum256(AppendEvent(make([]byte, 0, 512), &c))
+	return [8]byte(sum[:8])
+}

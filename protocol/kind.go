@@ -1,0 +1,115 @@
+package protocol
+
+import "fmt"
+
+// Kind says what happened. The numbers are on the wire and on disks: never
+// reuse one.
+type Kind uint8
+
+// The kinds, with their ARTS name and their GS1 CBV business step where one
+// exists.
+const (
+	KindInvalid      Kind = 0
+	KindSale         Kind = 1  // ARTS RetailTransaction/Sale; CBV retail_selling
+	KindReturn       Kind = 2  // ARTS Return; CBV accepting, dispositions apply
+	KindVoid         Kind = 3  // ARTS PostVoidTransaction; CBV void_shipping is not this
+	KindCount        Kind = 4  // ARTS InventoryCount; CBV cycle_counting / stock_taking
+	KindReceipt      Kind = 5  // ARTS Receiving; CBV receiving
+	KindAdjustment   Kind = 6  // ARTS InventoryAdjustment; CBV per reason (destroying, …)
+	KindTransfer     Kind = 7  // ARTS Transfer; CBV shipping / receiving
+	KindStatusChange Kind = 8  // CBV holding / releasing: between dispositions
+	KindSnapshot     Kind = 9  // a system's full statement; never a movement
+	KindHold         Kind = 10 // store's answer to a pickup or ship-from-store task
+)
+
+var kindNames = [...]string{
+	"", "sale", "return", "void", "count", "receipt", "adjustment", "transfer", "status_change", "snapshot", "hold",
+}
+
+// String is the name used in JSON, URLs and logs.
+func (k Kind) String() string {
+	if int(k) < len(kindNames) && k != KindInvalid {
+		return kindNames[k]
+	}
+	return fmt.Sprintf("kind(%d)", uint8(k))
+}
+
+// Valid tells whether this version knows the kind.
+func (k Kind) Valid() bool { return k > KindInvalid && int(k) < len(kindNames) }
+
+// ParseKind reads a kind's name; the result is KindInvalid for unknown names.
+func ParseKind(s string) Kind {
+	for i, n := range kindNames {
+		if n == s && n != "" {
+			return Kind(i)
+		}
+	}
+	return KindInvalid
+}
+
+// MarshalText writes the name.
+func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// UnmarshalText reads a name.
+func (k *Kind) UnmarshalText(b []byte) error {
+	if *k = ParseKind(string(b)); *k == KindInvalid {
+		return fmt.Errorf("parse kind: %q is not one of the known kinds", b)
+	}
+	return nil
+}
+
+// Disposition is the state of goods that are physically there (CBV
+// disposition). Anything but sellable is on hand but unavailable.
+type Disposition uint8
+
+// The dispositions. Numbers are on the wire.
+const (
+	DispositionNone       Disposition = 0 // not stated
+	DispositionSellable   Disposition = 1 // CBV sellable_accessible
+	DispositionDamaged    Disposition = 2 // CBV damaged
+	DispositionQuarantine Disposition = 3 // CBV non_sellable_other
+	DispositionUnknown    Disposition = 4 // receiptless return, not yet judged
+)
+
+var dispositionNames = [...]string{"", "sellable", "damaged", "quarantine", "unknown"}
+
+func (d Disposition) String() string {
+	if int(d) < len(dispositionNames) {
+		return dispositionNames[d]
+	}
+	return fmt.Sprintf("disposition(%d)", uint8(d))
+}
+
+// ParseDisposition reads a name and tells whether it is known. "" is None.
+func ParseDisposition(s string) (Disposition, bool) {
+	for i, n := range dispositionNames {
+		if n == s {
+			return Disposition(i), true
+		}
+	}
+	return 0, false
+}
+
+// Direction of a transfer document.
+type Direction uint8
+
+// Directions; numbers are on the wire.
+const (
+	DirectionNone Direction = 0
+	DirectionOut  Direction = 1
+	DirectionIn   Direction = 2
+)
+
+// Scope of a count.
+type Scope uint8
+
+// Scopes; numbers are on the wire.
+const (
+	ScopeNone Scope = 0
+	ScopeSKU  Scope = 1
+	ScopeZone Scope = 2
+	ScopeFull Scope = 3 // zeroes what was not counted
+)
+
+// Reasons an adjustment may give.
+var Reasons = []string{"damage", "shrink", "found", "expiry", "internal_use", "correction"}

@@ -1,0 +1,56 @@
+package protocol
+
+import "strings"
+
+// TopicPrefix starts every topic: tw/v1/{store}/{agent}/….
+const TopicPrefix = "tw/v1/"
+
+// Channel is the part of a topic behind the agent.
+type Channel string
+
+// The channels. Up is agent → aggregator, dn the other way.
+const (
+	UpHello     Channel = "up/hello"
+	UpJournal   Channel = "up/journal"   // + /{node}
+	UpHeartbeat Channel = "up/heartbeat" // + /{node}
+	UpWill      Channel = "up/will"
+	DnWelcome   Channel = "dn/welcome"
+	DnAck       Channel = "dn/ack"
+)
+
+// Topic composes the topic of a channel. node is used by the journal and
+// heartbeat channels only; "" there means node 0.
+func Topic(o Origin, ch Channel, node string) string {
+	t := TopicPrefix + string(o.Store) + "/" + string(o.Agent) + "/" + string(ch)
+	if ch == UpJournal || ch == UpHeartbeat {
+		if node == "" {
+			node = "0"
+		}
+		t += "/" + node
+	}
+	return t
+}
+
+// ParseTopic takes a topic apart; ok is false where it is not one of ours.
+func ParseTopic(topic string) (o Origin, ch Channel, node string, ok bool) {
+	rest, found := strings.CutPrefix(topic, TopicPrefix)
+	if !found {
+		return o, "", "", false
+	}
+	p := strings.Split(rest, "/")
+	if len(p) < 4 || CheckName(p[0]) != nil || CheckName(p[1]) != nil {
+		return o, "", "", false
+	}
+	o = Origin{Store: StoreID(p[0]), Agent: AgentID(p[1])}
+	ch = Channel(p[2] + "/" + p[3])
+	switch ch {
+	case UpJournal, UpHeartbeat:
+		if len(p) != 5 || CheckName(p[4]) != nil {
+			return o, "", "", false
+		}
+		return o, ch, p[4], true
+	case UpHello, UpWill, DnWelcome, DnAck:
+		return o, ch, "", len(p) == 4
+	}
+	return o, "", "", false
+}
