@@ -1,0 +1,132 @@
+package fleet
+
+import (
+	"strconv"
+	"strings"
+
+	"tillwire/protocol"
+)
+
+// Codes of the incidents that fleet can raise. Each is a heading of
+// deploy/OPERATIONS.md; a test of web compares them.
+const (
+	CodeStoreOffline   = "store_offline"
+	CodeNeverSeen      = "agent_never_seen"
+	CodeStuck          = "store_stuck"
+	CodePOSSilent      = "pos_silent"
+	CodeFeedSilent     = "feed_silent"
+	CodeClockSkew      = "clock_skew"
+	CodeDiskLow        = "disk_low"
+	CodeDiskSlow       = "disk_slow"
+	CodeSalvaged       = "journal_corrupt_salvaged"
+	CodeSuperseded     = "identity_superseded"
+	CodeUnrecoverable  = "events_unrecoverable"
+	CodeFramesRefused  = "frames_refused"
+	CodeTooManyAgents  = "too_many_agents"
+	CodeVersionRefused = "agent_version_refused"
+)
+
+// Codes lists them all.
+var Codes = []string{
+	CodeStoreOffline, CodeNeverSeen, CodeStuck, CodePOSSilent, CodeFeedSilent, CodeClockSkew, CodeDiskLow, CodeDiskSlow,
+	CodeSalvaged, CodeSuperseded, CodeUnrecoverable, CodeFramesRefused, CodeTooManyAgents, CodeVersionRefused,
+}
+
+// Remedies are what to do first, in one sentence; OPERATIONS.md has the rest.
+var Remedies = map[string]string{
+	CodeStoreOffline:   "Call the shop: is the line up, is the server on? Nothing is lost; it will catch up by itself.",
+	CodeNeverSeen:      "Install and enrol the agent, or take the store out of the aggregator's configuration.",
+	CodeStuck:          "Restart the agent service once; where it stays stuck, send its support bundle.",
+	CodePOSSilent:      "Call the shop: do the tills sell? If so, check that they post to the agent's address.",
+	CodeFeedSilent:     "Ask the owner of the sending system whether its job ran.",
+	CodeClockSkew:      "Set the machine's time synchronisation right; counts of that store are less certain until then.",
+	CodeDiskLow:        "Free disk space on the store's machine before its journal must refuse sales.",
+	CodeDiskSlow:       "Look at the machine's disk: tills wait for every write.",
+	CodeSalvaged:       "Replace or check the disk; compare the shop's stock by a recount of what was written last.",
+	CodeSuperseded:     "Find the second machine with this identity and stop its agent; give it an identity of its own.",
+	CodeUnrecoverable:  "Feed the range again from the POS where it can; else recount what was sold in that time.",
+	CodeFramesRefused:  "Read the reason; where it goes on, send the agent's support bundle.",
+	CodeTooManyAgents:  "Look for a script that makes agent names; revoke the token that it uses.",
+	CodeVersionRefused: "Update the agent of this store.",
+}
+
+// finding is one condition that holds now. sinceUS 0 means from now on.
+type finding struct {
+	code    string
+	sinceUS int64
+}
+
+// findings lists what a person must look at. It is pure in f, v and e.
+func findings(f *facts, v *verdict, e *env) []finding {
+	var out []finding
+	add := func(code string, since int64) { out = append(out, finding{code, since}) }
+	switch {
+	case v.cause == causeNever:
+		add(CodeNeverSeen, 0)
+	case v.cause == causeRestart && e.nowUS <= e.startUS+e.graceUS:
+	case v.presence == protocol.PresenceOffline:
+		add(CodeStoreOffline, v.sinceUS)
+	case v.presence == protocol.PresenceStuck:
+		add(CodeStuck, v.sinceUS)
+	case v.presence == protocol.PresencePOSSilent && f.origin.IsFeed():
+		add(CodeFeedSilent, v.sinceUS+e.feedSilentUS)
+	case v.presence == protocol.PresencePOSSilent:
+		add(CodePOSSilent, v.sinceUS)
+	}
+	if ms := f.clockMS(); ms*1000 > clockSkewMaxUS || -ms*1000 > clockSkewMaxUS {
+		add(CodeClockSkew, 0)
+	}
+	if hb := f.hb; hb != nil {
+		if hb.DiskFreeBytes > 0 && hb.DiskFreeBytes < diskLowBytes {
+			add(CodeDiskLow, 0)
+		}
+		if hb.FsyncP99US > fsyncSlowUS {
+			add(CodeDiskSlow, 0)
+		}
+	}
+	if salvaged(f) {
+		add(CodeSalvaged, f.helloUS)
+	}
+	recent := func(us int64) bool { return us > 0 && e.nowUS-us < refusalWindowUS }
+	if recent(f.supersededUS) {
+		add(CodeSuperseded, 0)
+	}
+	if recent(f.refusedUS) && f.refused == protocol.NackUpgrade {
+		add(CodeVersionRefused, 0)
+	} else if recent(f.refusedUS) && f.refused != protocol.NackSuperseded && blocking(f.refused) && f.refusedRecent >= refusalsBeforeAlarm {
+		add(CodeFramesRefused, 0)
+	}
+	return out
+}
+
+func salvaged(f *facts) bool {
+	if strings.Contains(f.reason, "salvag") || strings.Contains(f.reason, "corrupt") {
+		return true
+	}
+	return f.hb != nil && (f.hb.Counters["journal_salvaged"] > 0 || f.hb.Counters["journal_corrupt"] > 0)
+}
+
+// describe says a finding in words, with numbers.
+func describe(code string, f *facts, v *verdict, nowUS int64) string {
+	switch code {
+	case CodeClockSkew:
+		ms := f.clockMS()
+		if ms < 0 {
+			return "Its clock is " + Ago(-ms*1000) + " slow."
+		}
+		return "Its clock is " + Ago(ms*1000) + " fast."
+	case CodeDiskLow:
+		return "Only " + strconv.FormatUint(f.hb.DiskFreeBytes>>20, 10) + " MiB are free on its disk."
+	case CodeDiskSlow:
+		return "Writing to its disk takes up to " + strconv.FormatInt(f.hb.FsyncP99US/1000, 10) + " ms (99th percentile)."
+	case CodeSalvaged:
+		return "Its journal was damaged and salvaged: what could be read was kept, the damaged file is quarantined beside it."
+	case CodeSuperseded:
+		return "Two machines speak for this agent; the older one's frames are refused."
+	case CodeFramesRefused:
+		return Count(uint64(f.refusedRecent)) + " frames refused lately: " + refusalWords(f.refused) + "."
+	case CodeVersionRefused:
+		return "The agent speaks a version that this aggregator does not understand (" + f.version + ")."
+	}
+	return reasonFor(f, v, nowUS)
+}
