@@ -2,16 +2,9 @@ package fleet
 
 import "tillwire/protocol"
 
-// Point of a store's history. Between two points nothing is claimed.
-type Point struct {
-	AtS     int64   `json:"t"` // Unix seconds
-	LagS    float64 `json:"lag_s"`
-	Backlog uint64  `json:"backlog"`
-}
-
 // History is a store's lag and backlog, oldest first: every 10 s over the last
 // hour, every minute over a day. It begins when this process did.
-func (f *Fleet) History(id protocol.StoreID, day bool) []Point {
+func (f *Fleet) History(id protocol.StoreID, day bool) []protocol.LagPoint {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s := f.byID[id]
@@ -22,16 +15,32 @@ func (f *Fleet) History(id protocol.StoreID, day bool) []Point {
 	if day {
 		r, every, end = &s.coarse, coarseEveryUS, f.coarseUS
 	}
-	out := make([]Point, 0, len(r.at))
+	out := make([]protocol.LagPoint, 0, len(r.at))
 	r.each(func(back int, x sample) {
-		out = append(out, Point{(end - int64(back)*every) / 1e6, float64(unpack(x.lagDS)) / 10, unpack(x.backlog)})
+		out = append(out, protocol.LagPoint{AtS: (end - int64(back)*every) / 1e6, LagS: float64(unpack(x.lagDS)) / 10, Backlog: unpack(x.backlog)})
 	})
 	return out
 }
 
 // Bands is the fleet's history over a day, oldest first.
-func (f *Fleet) Bands() []BandColumn {
+func (f *Fleet) Bands() []protocol.BandColumn {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return append([]BandColumn(nil), f.bands.cols...)
+	return append([]protocol.BandColumn(nil), f.bands.cols...)
+}
+
+// View is the fleet as its pages need it: what changed after revision since, 0
+// for all.
+func (f *Fleet) View(since uint64) protocol.FleetView {
+	n := f.Snapshot()
+	v := protocol.FleetView{Boot: n.Boot, Rev: n.Rev, AtUS: n.AtUS, Totals: n.Totals, Bands: n.Bands, Incidents: n.Incidents, MergedHere: n.MergedHere}
+	for _, s := range n.Stores {
+		if s.Rev > since {
+			v.Tiles = append(v.Tiles, protocol.Tile{
+				Index: s.Index, Store: s.Store, Name: s.Name, Region: s.Region, Type: s.Type, Presence: s.Presence,
+				WatermarkUS: s.WatermarkUS, Backlog: s.Backlog, Version: s.Version, Codes: s.Codes, Source: s.feedsOnly(),
+			})
+		}
+	}
+	return v
 }

@@ -210,15 +210,9 @@ func (f *Fleet) sampleAll(n *Snapshot, last, every int64, limit int, of func(*st
 	return at
 }
 
-// bandHistory is how many stores were in each lag band, one column per 5 min.
-type bandHistory struct{ cols []BandColumn }
-
-// BandColumn is one column: the worst moment within it is what counts, so that
-// a short outage does not vanish between two samples.
-type BandColumn struct {
-	AtUS  int64  `json:"t"`
-	Count [8]int `json:"n"`
-}
+// bandHistory is how many stores were in each lag band, one column per
+// 5 min.
+type bandHistory struct{ cols []protocol.BandColumn }
 
 func (b *bandHistory) add(n *Snapshot) {
 	at := n.AtUS - n.AtUS%bandEveryUS
@@ -231,7 +225,7 @@ func (b *bandHistory) add(n *Snapshot) {
 	if len(b.cols) >= bandColumns {
 		b.cols = slices.Delete(b.cols, 0, len(b.cols)-bandColumns+1)
 	}
-	b.cols = append(b.cols, BandColumn{at, n.Bands})
+	b.cols = append(b.cols, protocol.BandColumn{AtUS: at, Count: n.Bands})
 }
 
 func late(b *[8]int) (n int) {

@@ -1,0 +1,45 @@
+package protocol
+
+// The live view of the fleet, from which pages are made. Lag is not in it: it
+// grows by itself from WatermarkUS on whatever clock looks at it.
+
+// Tile is one store in the fleet's live view.
+type Tile struct {
+	Index       int // dense; good within one FleetView.Boot
+	Store       StoreID
+	Name        string
+	Region      string
+	Type        string
+	Presence    Presence
+	WatermarkUS int64 // all up to then is merged; 0 = nothing known
+	Backlog     uint64
+	Version     string
+	Codes       []string // of its incidents
+	Source      bool     // only feeds speak for it: no lag of its own
+}
+
+// FleetView is the fleet at one revision.
+type FleetView struct {
+	Boot       string // of the process; revisions start anew with it
+	Rev        uint64
+	AtUS       int64
+	Totals     FleetTotals
+	Bands      [8]int // stores per lag band
+	Incidents  int
+	MergedHere uint64 // events merged by this process
+	Tiles      []Tile // those changed since the revision asked for
+}
+
+// LagPoint is one moment of a store's history.
+type LagPoint struct {
+	AtS     int64   `json:"t"` // Unix seconds
+	LagS    float64 `json:"lag_s"`
+	Backlog uint64  `json:"backlog"`
+}
+
+// BandColumn is how many stores were in each lag band: the worst moment within
+// the column, so that a short outage does not vanish between two samples.
+type BandColumn struct {
+	AtUS  int64  `json:"t"`
+	Count [8]int `json:"n"`
+}
