@@ -51,6 +51,9 @@ func (e *Engine) Apply(in Input) (Outcome, error) {
 	}
 	out, content, err := e.admit(in, ev)
 	if err == nil && out.Verdict == Merged {
+		out = e.check(in, ev)
+	}
+	if err == nil && out.Verdict == Merged {
 		out, err = e.fold(in, ev, us, content)
 	}
 	out.Event, out.RecordUS = ev, us
@@ -92,9 +95,6 @@ func contentOf(record []byte, ev *protocol.Event) [8]byte {
 }
 
 func (e *Engine) fold(in Input, ev *protocol.Event, us int64, content [8]byte) (Outcome, error) {
-	if out := e.check(in, ev); out.Verdict == Parked {
-		return out, nil
-	}
 	en := ledger.Entry{
 		Position: e.head + 1, Origin: in.Origin, Epoch: in.Epoch, Seq: in.Seq, MergedUS: in.MergedUS,
 		EventID: ev.ID, Content: content, Record: in.Record,
@@ -278,23 +278,13 @@ func (e *Engine) Replay(en *ledger.Entry) error {
 	return nil
 }
 
-// Register makes journals and cells known as the ledger numbered them, before a
-// replay.
-func (e *Engine) Register(journals []ledger.Journal, cells func(func(ledger.Cell) error) error) error {
+// Register makes journals known as the ledger numbered them, before a restore
+// or a replay. Cells are not registered: a replay makes them in the order in
+// which the live fold did, and a full count must not see those of its future.
+func (e *Engine) Register(journals []ledger.Journal) {
 	for _, j := range journals {
 		e.addOrigin(j.ID, j.Origin)
 	}
-	err := cells(func(c ledger.Cell) error {
-		if int(c.ID) != len(e.cells) {
-			return fmt.Errorf("register cell %d: %w: want %d", c.ID, ledger.ErrCorrupt, len(e.cells))
-		}
-		e.addCell(c.ID, e.internLoc(c.Location), e.internSKU(c.SKU))
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("register cells: %w", err)
-	}
-	return nil
 }
 
 var errNoLink = errors.New("entry does not link the cell")

@@ -3,6 +3,7 @@ package merge
 import (
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -59,6 +60,7 @@ func (e *Engine) encodeCells(no uint32) []byte {
 
 func (e *Engine) encodeMeta() []byte {
 	w := writer{b: []byte{chunkVersion}}
+	w.uint(uint64(len(e.cells)))
 	w.ids(e.pending)
 	w.ids(e.voided)
 	n := 0
@@ -80,14 +82,19 @@ func (e *Engine) encodeMeta() []byte {
 	return w.b
 }
 
-// Restore reads a checkpoint back. Journals and cells must be registered.
-func (e *Engine) Restore(at ledger.Position, chunks func(func(ledger.Chunk) error) error) error {
-	err := chunks(func(c ledger.Chunk) error {
+// Restore reads a checkpoint back: chunks in order of their numbers, and the
+// ledger's cells, of which those that the checkpoint knew are made. Journals
+// must be registered.
+func (e *Engine) Restore(at ledger.Position, chunks []ledger.Chunk, cells func(func(ledger.Cell) error) error) error {
+	for _, c := range chunks {
 		r := reader{b: c.Data}
 		if v := r.byte(); v != chunkVersion {
 			return fmt.Errorf("restore chunk %d: %w: version %d", c.No, ledger.ErrCorrupt, v)
 		}
 		if c.No == 0 {
+			if err := e.makeCells(r.uint(), cells); err != nil {
+				return err
+			}
 			e.decodeMeta(&r)
 		} else {
 			e.decodeCells(&r, int(c.No-1)*chunkCells)
@@ -95,12 +102,30 @@ func (e *Engine) Restore(at ledger.Position, chunks func(func(ledger.Chunk) erro
 		if r.bad || len(r.b) != 0 {
 			return fmt.Errorf("restore chunk %d: %w: %d bytes left over", c.No, ledger.ErrCorrupt, len(r.b))
 		}
-		return nil
-	})
-	if err != nil {
-		return err
 	}
 	e.head = at
+	return nil
+}
+
+var errEnough = errors.New("enough")
+
+func (e *Engine) makeCells(n uint64, cells func(func(ledger.Cell) error) error) error {
+	err := cells(func(c ledger.Cell) error {
+		if uint64(len(e.cells)) >= n {
+			return errEnough
+		}
+		if int(c.ID) != len(e.cells) {
+			return fmt.Errorf("cell %d: %w: want %d", c.ID, ledger.ErrCorrupt, len(e.cells))
+		}
+		e.addCell(c.ID, e.internLoc(c.Location), e.internSKU(c.SKU))
+		return nil
+	})
+	if err != nil && !errors.Is(err, errEnough) {
+		return fmt.Errorf("restore cells: %w", err)
+	}
+	if uint64(len(e.cells)) != n {
+		return fmt.Errorf("restore cells: %w: got %d, want %d", ledger.ErrCorrupt, len(e.cells), n)
+	}
 	return nil
 }
 

@@ -88,6 +88,18 @@ func anchorOf(en *ledger.Entry, at place, ev *protocol.Event, l *protocol.Line, 
 	return a
 }
 
+// zeroAnchor is what a full count says of what it does not name. It carries the
+// greatest cut of its lines: by then the whole store had been seen.
+func zeroAnchor(en *ledger.Entry, at place, ev *protocol.Event) anchor {
+	var last *protocol.Line
+	for i := range ev.Lines {
+		if l := &ev.Lines[i]; last == nil || l.Cut > last.Cut {
+			last = l
+		}
+	}
+	return anchorOf(en, at, ev, last, 0)
+}
+
 func (e *Engine) putAnchor(id ledger.CellID, a anchor) {
 	list, _ := addAnchor(e.anchors[id], a)
 	e.anchors[id] = list
@@ -96,13 +108,7 @@ func (e *Engine) putAnchor(id ledger.CellID, a anchor) {
 
 // zeroRest applies a full count to what it does not name.
 func (e *Engine) zeroRest(en *ledger.Entry, at place, ev *protocol.Event) {
-	var last *protocol.Line // a full count's zeroes carry the greatest cut of its lines
-	for i := range ev.Lines {
-		if l := &ev.Lines[i]; last == nil || l.Cut > last.Cut {
-			last = l
-		}
-	}
-	a := anchorOf(en, at, ev, last, 0)
+	a := zeroAnchor(en, at, ev)
 	li := e.internLoc(ev.Store)
 	for _, id := range e.locCells[li] {
 		if e.cells[id].head == en.Position {

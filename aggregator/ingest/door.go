@@ -1,0 +1,326 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"tillwire/aggregator/merge"
+	"tillwire/protocol"
+	"tillwire/store/ledger"
+)
+
+// Hello takes an agent's HELLO. It never blocks; ErrBusy makes the agent try
+// again.
+func (i *Ingest) Hello(o protocol.Origin, payload []byte) error {
+	var h protocol.Hello
+	err := protocol.DecodeControl(payload, &h)
+	if err == nil {
+		err = checkHello(&h)
+	}
+	if err != nil {
+		i.refuse(o, "hello: "+err.Error())
+		i.down(o, protocol.DnWelcome, &protocol.Welcome{V: protocol.Version, BootID: h.BootID, Refused: err.Error()})
+		return nil
+	}
+	return i.enqueue(item{bytes: len(payload), do: func(i *Ingest, nowUS int64) error {
+		i.hello(o, &h, nowUS)
+		return nil
+	}})
+}
+
+func (i *Ingest) hello(o protocol.Origin, h *protocol.Hello, nowUS int64) {
+	s := i.session(o)
+	w, gone := s.greet(h, nowUS)
+	if h.Head-min(h.Head, s.mark.Seq) > drainBacklog {
+		w.StartAfterMS = int64(min(drainStaggerMax, drainStaggerMS*i.drains()))
+	}
+	s.welcome = &w
+	i.owe(s)
+	i.eng.SetForks(o, s.mark.Forks)
+	if gone != nil {
+		i.exceptions = append(i.exceptions, protocol.Exception{
+			ID:    exceptionID(o, gone.epoch, gone.from) + "-lost",
+			State: "open", Code: "events_unrecoverable", Origin: o, Epoch: gone.epoch, Seq: gone.from, At: time.UnixMicro(nowUS).UTC(),
+			Reason: fmt.Sprintf("at least %d events of %s (seq %d to %d, epoch %d) cannot be recovered: %s. Recount the store, or have the POS send them again.",
+				gone.to-gone.from+1, o, gone.from, gone.to, gone.epoch, gone.why),
+		})
+	}
+	i.o.Log.Info().Str("store", string(o.Store)).Str("agent", string(o.Agent)).Uint64("epoch", s.mark.Epoch).
+		Uint64("lease", s.mark.Lease).Uint64("merged", s.mark.Seq).Uint64("head", h.Head).Bool("rebase", w.Rebase).Msg("session opened")
+}
+
+// drains counts the sessions that are far behind their heads.
+func (i *Ingest) drains() int {
+	n := 0
+	for _, s := range i.sessions {
+		if s.live && s.mark.HeadSeen > s.mark.Seq+drainBacklog {
+			n++
+		}
+	}
+	return n
+}
+
+// Head notes the head that a heartbeat told: should the store's disk be lost,
+// it says how many events are gone at least.
+func (i *Ingest) Head(o protocol.Origin, epoch, head uint64) error {
+	return i.enqueue(item{do: func(i *Ingest, _ int64) error {
+		if s := i.sessions[o]; s != nil && s.mark.Epoch == epoch && head > s.mark.HeadSeen {
+			s.mark.HeadSeen = head
+		}
+		return nil
+	}})
+}
+
+// Frame takes a frame as it came from the broker. Decoding, with its checksum
+// and chain, happens on the caller's goroutine; the rest on the writer's.
+func (i *Ingest) Frame(o protocol.Origin, payload []byte, recvUS int64) error {
+	f, err := i.o.Codec.Decode(payload)
+	if err != nil {
+		reason := protocol.NackMalformed
+		if errors.Is(err, protocol.ErrUpgrade) || errors.Is(err, protocol.ErrMagic) {
+			reason = protocol.NackUpgrade
+		}
+		i.refuse(o, "frame: "+err.Error())
+		return i.enqueue(item{do: func(i *Ingest, _ int64) error { i.nack(i.session(o), reason); return nil }})
+	}
+	return i.enqueue(item{bytes: len(payload), do: func(i *Ingest, nowUS int64) error { return i.frame(o, f, recvUS, nowUS) }})
+}
+
+func (i *Ingest) frame(o protocol.Origin, f *protocol.Frame, recvUS, nowUS int64) error {
+	s := i.session(o)
+	s.recvUS = recvUS
+	skip, refuse := s.judge(f)
+	if refuse != protocol.NackNone {
+		i.nack(s, refuse)
+		return nil
+	}
+	i.n.frames.Add(1)
+	origin := i.eng.Origin(o)
+	var lastUS int64
+	for k := skip; k < len(f.Records); k++ {
+		in := merge.Input{Origin: origin, Epoch: f.Epoch, Seq: f.FirstSeq + uint64(k), MergedUS: nowUS, Record: f.Records[k]}
+		out, _, err := i.apply(in, o)
+		if err != nil {
+			return err
+		}
+		lastUS = max(lastUS, out.RecordUS)
+	}
+	i.n.duplicates.Add(uint64(skip))
+	s.take(f, skip, lastUS, nowUS)
+	i.owe(s)
+	return nil
+}
+
+// apply folds one record; what cannot take effect is parked by itself.
+func (i *Ingest) apply(in merge.Input, o protocol.Origin) (merge.Outcome, string, error) {
+	out, err := i.eng.Apply(in)
+	if err != nil {
+		return out, "", fmt.Errorf("merge %s seq %d: %w", o, in.Seq, err)
+	}
+	i.entries++
+	switch out.Verdict {
+	case merge.Duplicate:
+		i.n.duplicates.Add(1)
+	case merge.Parked:
+		x := i.park(in, o, &out)
+		return out, x, nil
+	}
+	return out, "", nil
+}
+
+func (i *Ingest) park(in merge.Input, o protocol.Origin, out *merge.Outcome) string {
+	i.n.parked.Add(1)
+	x := protocol.Exception{
+		ID: exceptionID(o, in.Epoch, in.Seq), State: "open", Code: out.Code, Reason: out.Reason, Origin: o,
+		Epoch: in.Epoch, Seq: in.Seq, At: time.UnixMicro(in.MergedUS).UTC(), Raw: append([]byte(nil), in.Record...),
+	}
+	if ev := out.Event; ev != nil && ev.Kind.Valid() {
+		x.EventID, x.Kind, x.DocumentID = ev.ID, ev.Kind, ev.DocumentID
+		x.Document = protocol.ViewDocument(ev)
+	}
+	i.exceptions = append(i.exceptions, x)
+	i.o.Log.Warn().Str("store", string(o.Store)).Str("agent", string(o.Agent)).Uint64("seq", in.Seq).Str("code", out.Code).Msg("event parked")
+	return x.ID
+}
+
+func exceptionID(o protocol.Origin, epoch, seq uint64) string {
+	return strings.ReplaceAll(fmt.Sprintf("%s-%s-%d-%d", o.Store, o.Agent, epoch, seq), ":", "-")
+}
+
+func (i *Ingest) nack(s *session, reason protocol.NackReason) {
+	i.n.nacks.Add(1)
+	s.nack = reason
+	if s.echoUS == 0 {
+		s.echoUS = -1 // an answer is owed though nothing was taken
+	}
+	i.owe(s)
+	i.refuse(s.origin, "nack: "+string(reason))
+}
+
+func (i *Ingest) refuse(o protocol.Origin, reason string) { i.o.Refused(o, reason) }
+
+// Accept merges the documents of a feed into the feed's own journal and answers
+// each after the commit. A document seen before is a duplicate.
+func (i *Ingest) Accept(ctx context.Context, o protocol.Origin, events []*protocol.Event) ([]protocol.FeedResult, error) {
+	results := make([]protocol.FeedResult, len(events))
+	err := i.call(ctx, func(i *Ingest, nowUS int64) error { return i.feed(o, events, results, nowUS) })
+	return results, err
+}
+
+func (i *Ingest) feed(o protocol.Origin, events []*protocol.Event, results []protocol.FeedResult, nowUS int64) error {
+	s := i.session(o)
+	if s.mark.Epoch == 0 {
+		s.mark.Epoch, s.mark.Lease = 1, 1
+	}
+	origin := i.eng.Origin(o)
+	for k, ev := range events {
+		us := max(nowUS, s.mark.RecordUS+1)
+		rec := protocol.AppendRecord(nil, us, ev)
+		in := merge.Input{Origin: origin, Epoch: s.mark.Epoch, Seq: s.mark.Seq + 1, MergedUS: nowUS, Record: rec}
+		out, id, err := i.apply(in, o)
+		if err != nil {
+			return err
+		}
+		results[k] = protocol.FeedResult{DocumentID: ev.DocumentID, EventID: ev.ID, Status: "accepted"}
+		switch out.Verdict {
+		case merge.Duplicate:
+			results[k].Status = "duplicate"
+			continue
+		case merge.Parked:
+			results[k].Status, results[k].Code, results[k].ExceptionID = "parked", out.Code, id
+		}
+		s.mark.Seq++
+		s.mark.SafeSeq, s.mark.HeadSeen = s.mark.Seq, s.mark.Seq
+		s.mark.Chain = s.mark.Chain.Next(rec)
+		s.mark.RecordUS, s.mark.MergedUS = us, nowUS
+		s.merged++
+	}
+	i.owe(s)
+	return nil
+}
+
+// call runs do on the writer's goroutine and returns when its batch is
+// committed.
+func (i *Ingest) call(ctx context.Context, do func(i *Ingest, nowUS int64) error) error {
+	done := make(chan error, 1)
+	err := i.enqueue(item{do: func(i *Ingest, nowUS int64) error {
+		i.replies = append(i.replies, func(err error) { done <- err })
+		return do(i, nowUS)
+	}})
+	if err != nil {
+		return err
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-i.done:
+		return ErrStopped
+	}
+}
+
+// Explain tells why a position is what it is; knownUS 0 means now.
+func (i *Ingest) Explain(ctx context.Context, sku protocol.SKU, loc protocol.StoreID, limit int, knownUS int64) (*protocol.Explanation, error) {
+	views := make(chan merge.View, 1)
+	err := i.call(ctx, func(i *Ingest, _ int64) error {
+		if id, ok := i.eng.Lookup(loc, sku); ok {
+			views <- i.eng.View(id)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case v := <-views:
+		return merge.Explain(v, i.o.Ledger.Read, limit, knownUS)
+	default:
+		return nil, ledger.ErrNotFound
+	}
+}
+
+// Retry folds a parked record in again, after what stood in its way is mended.
+func (i *Ingest) Retry(ctx context.Context, id string) (protocol.Exception, error) {
+	return i.decide(ctx, id, func(i *Ingest, x *protocol.Exception, nowUS int64) error {
+		if len(x.Raw) == 0 {
+			return fmt.Errorf("retry exception %s: %w: it holds no record; discard it when it is dealt with", id, ErrNotRetriable)
+		}
+		in := merge.Input{Origin: i.eng.Origin(x.Origin), Epoch: x.Epoch, Seq: x.Seq, MergedUS: nowUS, Record: x.Raw}
+		out, err := i.eng.Apply(in)
+		if err != nil {
+			return err
+		}
+		i.entries++
+		if out.Verdict == merge.Parked {
+			x.Code, x.Reason = out.Code, out.Reason
+			return nil
+		}
+		x.State, x.DecidedAt = "retried", time.UnixMicro(nowUS).UTC()
+		return nil
+	})
+}
+
+// Discard closes an exception without effect, for a stated reason.
+func (i *Ingest) Discard(ctx context.Context, id, note string) (protocol.Exception, error) {
+	return i.decide(ctx, id, func(_ *Ingest, x *protocol.Exception, nowUS int64) error {
+		x.State, x.Note, x.DecidedAt = "discarded", note, time.UnixMicro(nowUS).UTC()
+		return nil
+	})
+}
+
+// ErrNotOpen and ErrNotRetriable say why an exception stays as it is.
+var (
+	ErrNotOpen      = errors.New("exception is not open")
+	ErrNotRetriable = errors.New("exception cannot be retried")
+)
+
+func (i *Ingest) decide(ctx context.Context, id string, do func(*Ingest, *protocol.Exception, int64) error) (protocol.Exception, error) {
+	var x protocol.Exception
+	var refused error
+	err := i.call(ctx, func(i *Ingest, nowUS int64) error {
+		found, err := i.o.Ledger.Exception(id)
+		switch {
+		case err != nil:
+			refused = err
+		case found.State != "open":
+			refused = fmt.Errorf("decide exception %s: %w: it is %s", id, ErrNotOpen, found.State)
+		default:
+			if err = do(i, &found, nowUS); errors.Is(err, ErrNotRetriable) {
+				refused = err
+			} else if err != nil {
+				return err
+			}
+		}
+		x = found
+		if refused == nil {
+			i.exceptions = append(i.exceptions, found)
+		}
+		return nil
+	})
+	return x, errors.Join(err, refused)
+}
+
+// SpendFact stores a small value durably where its key is not there yet,
+// and tells whether it did: a code can be spent once.
+func (i *Ingest) SpendFact(ctx context.Context, key string, value []byte) (bool, error) {
+	spent := false
+	err := i.call(ctx, func(i *Ingest, _ int64) error {
+		_, err := i.o.Ledger.Fact(key)
+		if !errors.Is(err, ledger.ErrNotFound) {
+			return err
+		}
+		for _, f := range i.facts {
+			if f.Key == key {
+				return nil
+			}
+		}
+		spent = true
+		i.facts = append(i.facts, ledger.Fact{Key: key, Value: value})
+		return nil
+	})
+	return spent, err
+}

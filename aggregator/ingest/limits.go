@@ -1,0 +1,13 @@
+package ingest
+
+// Bounds of the door. Frames that do not fit are answered busy and come again.
+const (
+	queueItemsMax    = 4096
+	queueBytesMax    = 64 << 20
+	batchEventsMax   = 8192
+	batchBytesMax    = 8 << 20
+	drainBacklog     = 2_000 // a HELLO with more than this waiting is a drain
+	drainStaggerMS   = 15    // start_after per drain already going on
+	drainStaggerMax  = 30_000
+	checkpointEvents = 250_000
+)

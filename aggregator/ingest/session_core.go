@@ -1,0 +1,179 @@
+package ingest
+
+import (
+	"fmt"
+
+	"tillwire/protocol"
+	"tillwire/store/ledger"
+)
+
+// session is what the aggregator knows of one journal's conversation. mark is
+// ahead of the ledger while a batch is open; was is what the ledger holds.
+type session struct {
+	origin protocol.Origin
+	mark   ledger.Mark
+	was    ledger.Mark
+	live   bool // a HELLO came since this process started
+
+	// what is owed when the batch is committed
+	listed  bool // in the batch's list of those to answer
+	welcome *protocol.Welcome
+	nack    protocol.NackReason
+	echoUS  int64
+	recvUS  int64
+	merged  int // records taken in this batch
+}
+
+// lost is a range of events that no peer can deliver any more.
+type lost struct {
+	epoch, from, to uint64
+	why             string
+}
+
+// greet answers a HELLO: it decides whether the journal goes on where the
+// ledger stands, or starts a new epoch.
+//
+//	ledger never saw the journal            → epoch 1, from its tail
+//	same install, same epoch, merged ≤ head → resume at merged+1
+//	  … but chains differ at merged         → fork: new epoch, re-offer all
+//	  … but merged > head                   → disk rolled back: new epoch
+//	  … but merged < tail−1                 → trimmed unmerged: new epoch, range lost
+//	other install                           → re-installed: new epoch, the least loss known
+//	other epoch                             → restored on one side: new epoch
+//
+// A new epoch re-offers every retained record under its old seq; event ids
+// dedupe what was merged before.
+func (s *session) greet(h *protocol.Hello, nowUS int64) (protocol.Welcome, *lost) {
+	m := &s.mark
+	var gone *lost
+	switch {
+	case m.Epoch == 0:
+		s.rebase(h, 1, 0)
+	case h.InstallID != m.InstallID:
+		if m.HeadSeen > m.Seq {
+			gone = &lost{m.Epoch, m.Seq + 1, m.HeadSeen, "the journal was re-installed before they were merged"}
+		}
+		s.rebase(h, max(m.Epoch, h.Epoch)+1, 0)
+	case h.Epoch == 0 && m.Seq <= h.Head && m.Seq+1 >= h.Tail:
+		// the WELCOME of this epoch never reached the agent: nothing forked
+	case h.Epoch != m.Epoch:
+		s.rebase(h, max(m.Epoch, h.Epoch)+1, min(m.Seq, h.Head))
+	case m.Seq > h.Head:
+		s.rebase(h, m.Epoch+1, h.Head)
+	case m.Seq+1 < h.Tail:
+		gone = &lost{m.Epoch, m.Seq + 1, h.Tail - 1, "the store trimmed them before this ledger had them"}
+		s.rebase(h, m.Epoch+1, ^uint64(0))
+	case h.MergedSeq == m.Seq && m.Seq >= h.Tail && h.ChainMerged != m.Chain:
+		s.rebase(h, m.Epoch+1, h.Tail-1)
+	}
+	m.Lease++
+	m.BootID = h.BootID
+	m.HeadSeen = max(m.HeadSeen, h.Head)
+	s.live, s.nack = true, protocol.NackNone
+	w := protocol.Welcome{
+		V: protocol.Version, BootID: h.BootID, Epoch: m.Epoch, Lease: m.Lease, Rebase: h.Epoch != m.Epoch,
+		MergedSeq: m.Seq, ChainMerged: m.Chain, SafeSeq: m.SafeSeq, ServerUS: nowUS,
+	}
+	return w, gone
+}
+
+// rebase starts an epoch at the journal's tail. after is the last seq that the
+// new epoch shares with the old one.
+func (s *session) rebase(h *protocol.Hello, epoch, after uint64) {
+	m := &s.mark
+	if m.Epoch != 0 {
+		m.Forks = append(m.Forks, ledger.Fork{Epoch: epoch, After: after})
+	}
+	m.Epoch, m.InstallID = epoch, h.InstallID
+	m.Seq, m.Chain = h.Tail-1, h.ChainTail
+	m.SafeSeq, m.HeadSeen = m.Seq, h.Head
+}
+
+// checkHello refuses a HELLO that cannot be true.
+func checkHello(h *protocol.Hello) error {
+	switch {
+	case h.V != protocol.Version:
+		return fmt.Errorf("protocol version is %d, this aggregator speaks %d", h.V, protocol.Version)
+	case h.BootID == "" || h.InstallID == "" || len(h.BootID) > protocol.IDBytesMax || len(h.InstallID) > protocol.IDBytesMax:
+		return fmt.Errorf("boot_id and install_id must have 1 to %d bytes", protocol.IDBytesMax)
+	case h.Tail == 0 || h.Tail > h.Head+1:
+		return fmt.Errorf("tail %d and head %d do not fit: tail is at least 1 and at most head+1", h.Tail, h.Head)
+	}
+	return nil
+}
+
+// judge decides on a frame: how many of its records are already merged, or why
+// it is refused.
+func (s *session) judge(f *protocol.Frame) (skip int, refuse protocol.NackReason) {
+	m := &s.mark
+	switch {
+	case !s.live:
+		return 0, protocol.NackNoSession
+	case f.Epoch != m.Epoch || f.Lease != m.Lease:
+		return 0, protocol.NackSuperseded
+	case f.FirstSeq > m.Seq+1:
+		return 0, protocol.NackGap
+	case f.LastSeq() <= m.Seq:
+		return len(f.Records), protocol.NackNone
+	}
+	skip = int(m.Seq + 1 - f.FirstSeq)
+	chain := f.PrevChain
+	for _, r := range f.Records[:skip] {
+		chain = chain.Next(r)
+	}
+	if chain != m.Chain {
+		return 0, protocol.NackChain
+	}
+	return skip, protocol.NackNone
+}
+
+// take moves the mark over a frame that was judged.
+func (s *session) take(f *protocol.Frame, skip int, lastRecordUS, nowUS int64) {
+	m := &s.mark
+	if skip < len(f.Records) {
+		m.Seq, m.Chain = f.LastSeq(), f.LastChain
+		m.HeadSeen = max(m.HeadSeen, m.Seq)
+		m.RecordUS, m.MergedUS = lastRecordUS, nowUS
+		s.merged += len(f.Records) - skip
+	}
+	s.echoUS = f.SentUS
+}
+
+// ack speaks of what is committed.
+func (s *session) ack(credit int, paceMS, nowUS int64) protocol.Ack {
+	m := &s.mark
+	a := protocol.Ack{
+		V: protocol.Version, Epoch: m.Epoch, Lease: m.Lease, MergedSeq: m.Seq, ChainMerged: m.Chain, SafeSeq: m.SafeSeq,
+		Credit: credit, PaceMS: paceMS, Nack: s.nack, EchoUS: max(s.echoUS, 0), RecvUS: s.recvUS, SendUS: nowUS,
+	}
+	if s.nack == protocol.NackGap {
+		a.Expected = m.Seq + 1
+	}
+	return a
+}
+
+// settled is called when the ledger holds the mark.
+func (s *session) settled() {
+	s.was = s.mark
+	s.listed, s.welcome, s.nack, s.merged, s.echoUS = false, nil, protocol.NackNone, 0, 0
+}
+
+// pending is the mark to commit, with what it must find in the ledger.
+func (s *session) pending() ledger.Mark {
+	m := s.mark
+	m.WasEpoch, m.WasLease, m.WasSeq = s.was.Epoch, s.was.Lease, s.was.Seq
+	m.Forks = append([]ledger.Fork(nil), m.Forks...)
+	return m
+}
+
+// credit shares the door: everybody sends freely while the queue is short.
+func credit(queued, capacity int) int {
+	switch {
+	case queued > capacity*3/4:
+		return 1
+	case queued > capacity/2:
+		return 2
+	default:
+		return protocol.CreditMax
+	}
+}

@@ -1,0 +1,443 @@
+package merge
+
+import (
+	"fmt"
+	"sort"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"tillwire/protocol"
+	"tillwire/store/ledger"
+)
+
+// memLog is a log in memory: what the ledger does, without the disk.
+type memLog struct {
+	entries []ledger.Entry
+	ids     map[protocol.EventID]int
+}
+
+func (m *memLog) Read(p ledger.Position) (ledger.Entry, error) {
+	if p == 0 || int(p) > len(m.entries) {
+		return ledger.Entry{}, ledger.ErrNotFound
+	}
+	return m.entries[p-1], nil
+}
+
+func (m *memLog) Find(id protocol.EventID) (ledger.Position, [8]byte, bool, error) {
+	i, ok := m.ids[id]
+	if !ok {
+		return 0, [8]byte{}, false, nil
+	}
+	return m.entries[i].Position, m.entries[i].Content, true, nil
+}
+
+// world is an engine with its log, journals and cells as a ledger keeps them.
+type world struct {
+	log      *memLog
+	eng      *Engine
+	journals []ledger.Journal
+	cells    []ledger.Cell
+}
+
+func newWorld() *world {
+	log := &memLog{ids: map[protocol.EventID]int{}}
+	return &world{log: log, eng: New(log)}
+}
+
+func (w *world) commit() {
+	b := &ledger.Batch{}
+	w.eng.TakeStaged(b)
+	for _, en := range b.Entries {
+		if en.Ref == 0 {
+			w.log.ids[en.EventID] = len(w.log.entries)
+		}
+		w.log.entries = append(w.log.entries, en)
+	}
+	w.journals = append(w.journals, b.Journals...)
+	w.cells = append(w.cells, b.Cells...)
+	w.eng.Committed()
+}
+
+func (w *world) each(fn func(ledger.Cell) error) error {
+	for _, c := range w.cells {
+		if err := fn(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rec is one record of a journal, as the tests write them.
+type rec struct {
+	origin   protocol.Origin
+	epoch    uint64
+	seq      uint64
+	recordUS int64
+	ev       protocol.Event
+}
+
+func (w *world) apply(t tester, r rec) Outcome {
+	t.Helper()
+	ev := r.ev
+	out, err := w.eng.Apply(Input{
+		Origin: w.eng.Origin(r.origin), Epoch: max(r.epoch, 1), Seq: r.seq, MergedUS: 1,
+		Record: protocol.AppendRecord(nil, r.recordUS, &ev),
+	})
+	if err != nil {
+		t.Fatalf("apply %+v: %v", r, err)
+	}
+	return out
+}
+
+func (w *world) positions() map[string][3]protocol.Quantity {
+	m := map[string][3]protocol.Quantity{}
+	w.eng.Each(func(c Cell) {
+		m[fmt.Sprintf("%s/%s", c.Location, c.SKU)] = [3]protocol.Quantity{c.OnHand, c.Unavailable, c.InTransit}
+	})
+	return m
+}
+
+const sec = int64(1_000_000)
+
+// journal writes records as an agent does: contiguous seqs, rising record
+// times, cuts over its own journal.
+type journal struct {
+	origin protocol.Origin
+	recs   []rec
+}
+
+func newJournal(store, agent string) *journal {
+	return &journal{origin: protocol.Origin{Store: protocol.StoreID(store), Agent: protocol.AgentID(agent)}}
+}
+
+func (j *journal) cutAt(us int64) uint64 {
+	return uint64(sort.Search(len(j.recs), func(i int) bool { return j.recs[i].recordUS > us }))
+}
+
+func (j *journal) add(kind protocol.Kind, doc string, eventUS, recordUS int64, lines ...protocol.Line) *rec {
+	if n := len(j.recs); n > 0 {
+		recordUS = max(recordUS, j.recs[n-1].recordUS+1)
+	}
+	ev := protocol.Event{Kind: kind, Store: j.origin.Store, DocumentID: doc, EventTime: protocol.Stamp{US: eventUS}, Lines: lines}
+	ev.ID = protocol.MakeEventID(ev.Store, kind, doc)
+	for i := range ev.Lines {
+		l := &ev.Lines[i]
+		l.Line = i + 1
+		if kind == protocol.KindCount {
+			at := l.CountedAt.US
+			if at == 0 {
+				at = eventUS
+			}
+			l.Cut = j.cutAt(min(at, recordUS))
+		}
+	}
+	j.recs = append(j.recs, rec{origin: j.origin, epoch: 1, seq: uint64(len(j.recs) + 1), recordUS: recordUS, ev: ev})
+	return &j.recs[len(j.recs)-1]
+}
+
+func line(sku string, units int64) protocol.Line {
+	return protocol.Line{SKU: protocol.SKU(sku), Quantity: protocol.Units(units), UOM: "EA"}
+}
+
+func onHand(w *world, loc, sku string) protocol.Quantity {
+	id, ok := w.eng.Lookup(protocol.StoreID(loc), protocol.SKU(sku))
+	if !ok {
+		return -999999
+	}
+	return w.eng.Cell(id).OnHand
+}
+
+func TestRules(t *testing.T) {
+	cases := []struct {
+		name  string
+		build func() []rec
+		want  map[string][3]protocol.Quantity
+		codes []string
+	}{
+		{"a sale takes from the shelf and may go below zero", func() []rec {
+			j := newJournal("S1", "server")
+			j.add(protocol.KindSale, "a", sec, sec, line("X", 2), line("X", 2))
+			return j.recs
+		}, map[string][3]protocol.Quantity{"S1/X": {-4000, 0, 0}}, nil},
+		{"a count of what was sold before it, arriving after it, changes nothing", func() []rec {
+			j := newJournal("S1", "server")
+			j.add(protocol.KindReceipt, "r", sec, sec, line("X", 10))
+			j.add(protocol.KindCount, "c", 100*sec, 100*sec, line("X", 7))
+			j.add(protocol.KindSale, "late", 50*sec, 200*sec, line("X", 2)) // cut off from its agent for 150 s
+			j.add(protocol.KindSale, "after", 201*sec, 201*sec, line("X", 1))
+			return j.recs
+		}, map[string][3]protocol.Quantity{"S1/X": {6000, 0, 0}}, nil},
+		{"a count is cut where it was counted, not where it was posted", func() []rec {
+			j := newJournal("S1", "server")
+			j.add(protocol.KindReceipt, "r", sec, sec, line("X", 10))
+			j.add(protocol.KindSale, "s", 60*sec, 60*sec, line("X", 1))
+			l := line("X", 10)
+			l.CountedAt = protocol.Stamp{US: 30 * sec}
+			j.add(protocol.KindCount, "c", 100*sec, 100*sec, l)
+			return j.recs
+		}, map[string][3]protocol.Quantity{"S1/X": {9000, 0, 0}}, nil},
+		{"a full count zeroes what it does not name, also what shows up later", func() []rec {
+			j := newJournal("S1", "server")
+			j.add(protocol.KindReceipt, "r", sec, sec, line("X", 10), line("Y", 4))
+			j.add(protocol.KindCount, "c", 100*sec, 100*sec, line("X", 7)).ev.Scope = protocol.ScopeFull
+			j.add(protocol.KindSale, "late", 50*sec, 200*sec, line("Z", 1))
+			j.add(protocol.KindSale, "new", 300*sec, 300*sec, line("Z", 1))
+			return j.recs
+		}, map[string][3]protocol.Quantity{"S1/X": {7000, 0, 0}, "S1/Y": {0, 0, 0}, "S1/Z": {-1000, 0, 0}}, nil},
+		{"lines of one count session add up", func() []rec {
+			j := newJournal("S1", "server")
+			j.add(protocol.KindCount, "c1", 100*sec, 100*sec, line("X", 3)).ev.Session = "n1"
+			j.add(protocol.KindCount, "c2", 110*sec, 110*sec, line("X", 4)).ev.Session = "n1"
+			return j.recs
+		}, map[string][3]protocol.Quantity{"S1/X": {7000, 0, 0}}, nil},
+		{"a transfer debits, is in transit, and leaves what came short", func() []rec {
+			a, b := newJournal("S1", "server"), newJournal("S2", "server")
+			o := a.add(protocol.KindTransfer, "t-out", sec, sec, line("X", 5))
+			o.ev.Direction, o.ev.Counterparty, o.ev.TransferID = protocol.DirectionOut, "S2", "T1"
+			i := b.add(protocol.KindTransfer, "t-in", 2*sec, 2*sec, line("X", 4))
+			i.ev.Direction, i.ev.Counterparty, i.ev.TransferID = protocol.DirectionIn, "S1", "T1"
+			return append(b.recs, a.recs...) // receipt before its dispatch
+		}, map[string][3]protocol.Quantity{"S1/X": {-5000, 0, 0}, "S2/X": {4000, 0, 1000}}, nil},
+		{"a void may come before its original", func() []rec {
+			j := newJournal("S1", "server")
+			j.add(protocol.KindSale, "a", sec, sec, line("X", 2))
+			j.add(protocol.KindVoid, "v", 2*sec, 2*sec).ev.Voids = "a"
+			return []rec{j.recs[1], j.recs[0]}
+		}, map[string][3]protocol.Quantity{"S1/X": {0, 0, 0}}, nil},
+		{"a second void of one document is parked", func() []rec {
+			j := newJournal("S1", "server")
+			j.add(protocol.KindSale, "a", sec, sec, line("X", 2))
+			j.add(protocol.KindVoid, "v", 2*sec, 2*sec).ev.Voids = "a"
+			j.add(protocol.KindVoid, "w", 3*sec, 3*sec).ev.Voids = "a"
+			return j.recs
+		}, map[string][3]protocol.Quantity{"S1/X": {0, 0, 0}}, []string{"already_voided"}},
+		{"a return without receipt is on hand but unavailable", func() []rec {
+			j := newJournal("S1", "server")
+			j.add(protocol.KindReturn, "a", sec, sec, line("X", 1))
+			j.add(protocol.KindReturn, "b", sec, sec, line("Y", 1)).ev.OriginalDocument = "s"
+			return j.recs
+		}, map[string][3]protocol.Quantity{"S1/X": {1000, 1000, 0}, "S1/Y": {1000, 0, 0}}, nil},
+		{"a document of another store is parked", func() []rec {
+			j := newJournal("S1", "server")
+			j.add(protocol.KindSale, "a", sec, sec, line("X", 1)).ev.Store = "S2"
+			return j.recs
+		}, map[string][3]protocol.Quantity{}, []string{"store_mismatch"}},
+		{"an id with other content is parked, with the same content it is a duplicate", func() []rec {
+			j := newJournal("S1", "server")
+			j.add(protocol.KindSale, "a", sec, sec, line("X", 1))
+			j.add(protocol.KindSale, "a", sec, sec, line("X", 1))
+			j.add(protocol.KindSale, "a", sec, sec, line("X", 9))
+			return j.recs
+		}, map[string][3]protocol.Quantity{"S1/X": {-1000, 0, 0}}, []string{"id_reused"}},
+		{"a statement of a store by an outer system does not move its stock", func() []rec {
+			j, f := newJournal("S1", "server"), newJournal("S1", "feed:erp")
+			j.add(protocol.KindReceipt, "a", sec, sec, line("X", 5))
+			f.add(protocol.KindSnapshot, "snap", 2*sec, 2*sec, line("X", 50))
+			return append(j.recs, f.recs...)
+		}, map[string][3]protocol.Quantity{"S1/X": {5000, 0, 0}}, []string{"not_owner"}},
+		{"a warehouse's statement is an anchor for what it names", func() []rec {
+			f := newJournal("DC1", "feed:wms")
+			f.add(protocol.KindReceipt, "a", sec, sec, line("X", 5))
+			f.add(protocol.KindSnapshot, "snap", 2*sec, 2*sec, line("X", 50))
+			f.add(protocol.KindSale, "s", 3*sec, 3*sec, line("X", 1))
+			return f.recs
+		}, map[string][3]protocol.Quantity{"DC1/X": {49000, 0, 0}}, nil},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld()
+			var codes []string
+			for _, r := range c.build() {
+				if out := w.apply(t, r); out.Verdict == Parked {
+					codes = append(codes, out.Code)
+				}
+				w.commit()
+			}
+			if d := cmp.Diff(c.want, w.positions()); d != "" {
+				t.Errorf("positions (-want +got):\n%s", d)
+			}
+			if d := cmp.Diff(c.codes, codes); d != "" {
+				t.Errorf("parked (-want +got):\n%s", d)
+			}
+			checkDerived(t, w)
+		})
+	}
+}
+
+// checkDerived holds an engine to what must be true of every state: a replay, a
+// checkpoint and every explanation agree with it.
+func checkDerived(t tester, w *world) {
+	t.Helper()
+	re := New(w.log)
+	re.Register(w.journals)
+	for i := range w.log.entries {
+		if err := re.Replay(&w.log.entries[i]); err != nil {
+			t.Fatalf("replay: %v", err)
+		}
+	}
+	if d := cmp.Diff(w.positions(), (&world{eng: re}).positions()); d != "" {
+		t.Fatalf("replay differs (-live +replay):\n%s", d)
+	}
+	b := &ledger.Batch{}
+	w.eng.chunks[0] = true
+	w.eng.Checkpoint(b)
+	back := New(w.log)
+	back.Register(w.journals)
+	err := back.Restore(b.Checkpoint, b.Chunks, w.each)
+	if err != nil {
+		t.Fatalf("restore: %v", err)
+	}
+	if d := cmp.Diff(w.positions(), (&world{eng: back}).positions()); d != "" {
+		t.Fatalf("checkpoint differs (-live +restored):\n%s", d)
+	}
+	w.eng.Each(func(c Cell) {
+		x, err := Explain(w.eng.View(c.ID), w.log.Read, 1000, 0)
+		if err != nil {
+			t.Fatalf("explain %s %s: %v", c.Location, c.SKU, err)
+		}
+		sum := x.Rest
+		if x.Rest != 0 {
+			t.Fatalf("explain %s %s: %s is left unexplained", c.Location, c.SKU, x.Rest)
+		}
+		if x.Anchor != nil {
+			sum += x.Anchor.Effect
+		}
+		for _, l := range x.Lines {
+			sum += l.Effect
+		}
+		if sum != c.OnHand || x.OnHand != c.OnHand {
+			t.Fatalf("explain %s %s sums to %s, on hand is %s: %s", c.Location, c.SKU, sum, c.OnHand, x.Sum)
+		}
+	})
+}
+
+// history draws the journals of two stores and a warehouse.
+func history(t *rapid.T) []*journal {
+	js := []*journal{newJournal("S1", "till-1"), newJournal("S1", "till-2"), newJournal("S2", "server"), newJournal("DC1", "feed:wms")}
+	skus := []string{"X", "Y", "Z"}
+	for ji, j := range js {
+		now := int64(ji) * sec
+		n := rapid.IntRange(0, 14).Draw(t, "events")
+		for k := range n {
+			now += rapid.Int64Range(1, 90).Draw(t, "gap") * sec
+			event := now
+			if rapid.IntRange(0, 4).Draw(t, "late") == 0 {
+				event -= rapid.Int64Range(0, 400).Draw(t, "by") * sec
+			}
+			draw(t, j, js, skus, fmt.Sprintf("%d-%d", ji, k), event, now)
+		}
+	}
+	return js
+}
+
+func draw(t *rapid.T, j *journal, js []*journal, skus []string, doc string, event, now int64) {
+	sku := func() string { return rapid.SampledFrom(skus).Draw(t, "sku") }
+	qty := func() int64 { return rapid.Int64Range(0, 9).Draw(t, "qty") }
+	feed := j.origin.IsFeed()
+	switch k := rapid.IntRange(0, 9).Draw(t, "kind"); {
+	case k <= 3:
+		j.add(protocol.KindSale, doc, event, now, line(sku(), qty()), line(sku(), qty()))
+	case k == 4:
+		j.add(protocol.KindReceipt, doc, event, now, line(sku(), qty()))
+	case k == 5:
+		r := j.add(protocol.KindTransfer, doc, event, now, line(sku(), qty()))
+		r.ev.Direction, r.ev.TransferID, r.ev.Counterparty = protocol.DirectionOut, doc, "S2"
+		if j.origin.Store == "S2" {
+			r.ev.Counterparty = "S1"
+		}
+	case k == 6 && !feed:
+		r := j.add(protocol.KindCount, doc, event, now, line(sku(), qty()), line(sku(), qty()))
+		if rapid.Bool().Draw(t, "session") {
+			r.ev.Session = rapid.SampledFrom([]string{"a", "b"}).Draw(t, "name")
+		}
+		if rapid.IntRange(0, 3).Draw(t, "full") == 0 {
+			r.ev.Scope = protocol.ScopeFull
+		}
+	case k == 7 && feed:
+		j.add(protocol.KindSnapshot, doc, event, now, line(sku(), qty())).ev.Complete = rapid.Bool().Draw(t, "complete")
+	default: // void one of the store's documents, at most one void each
+		var docs []string
+		for _, o := range js {
+			for _, r := range o.recs {
+				if r.origin.Store == j.origin.Store && contains(Voidable, r.ev.Kind) && !voidedIn(js, r.ev.DocumentID) {
+					docs = append(docs, r.ev.DocumentID)
+				}
+			}
+		}
+		if len(docs) > 0 {
+			j.add(protocol.KindVoid, doc, event, now).ev.Voids = rapid.SampledFrom(docs).Draw(t, "void")
+		}
+	}
+}
+
+func voidedIn(js []*journal, doc string) bool {
+	for _, j := range js {
+		for _, r := range j.recs {
+			if r.ev.Voids == doc {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// deliver merges the journals in a drawn interleaving: each journal in order,
+// some records twice, in batches of drawn size.
+func deliver(t *rapid.T, js []*journal) *world {
+	w := newWorld()
+	next := make([]int, len(js))
+	for {
+		var open []int
+		for i, j := range js {
+			if next[i] < len(j.recs) {
+				open = append(open, i)
+			}
+		}
+		if len(open) == 0 {
+			break
+		}
+		i := rapid.SampledFrom(open).Draw(t, "journal")
+		r := js[i].recs[next[i]]
+		if out := w.apply(t, r); out.Verdict != Merged {
+			t.Fatalf("%s %d is %d (%s %s)", r.origin, r.seq, out.Verdict, out.Code, out.Reason)
+		}
+		if rapid.IntRange(0, 4).Draw(t, "again") == 0 {
+			if out := w.apply(t, r); out.Verdict != Duplicate {
+				t.Fatalf("again: %s %d is %d", r.origin, r.seq, out.Verdict)
+			}
+		}
+		next[i]++
+		if rapid.Bool().Draw(t, "commit") {
+			w.commit()
+		}
+	}
+	w.commit()
+	return w
+}
+
+// TestOrderDoesNotMatter is promise P3: the same journals in any interleaving,
+// with duplicates and in any batches, fold to the same positions, which are
+// those of a plain reading of the model.
+func TestOrderDoesNotMatter(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		js := history(t)
+		a, b := deliver(t, js), deliver(t, js)
+		if d := cmp.Diff(a.positions(), b.positions()); d != "" {
+			t.Fatalf("two orders differ:\n%s", d)
+		}
+		if d := cmp.Diff(plain(js, a), a.positions()); d != "" {
+			t.Fatalf("the plain model differs (-plain +merge):\n%s", d)
+		}
+		checkDerived(t, a)
+		checkDerived(t, b)
+	})
+}
+
+// tester is what testing.T and rapid.T share.
+type tester interface {
+	Helper()
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+}
