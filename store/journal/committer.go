@@ -1,0 +1,421 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"tillwire/protocol"
+)
+
+// committer is the one goroutine that writes. It owns everything here; others
+// see what publish makes of it.
+type committer struct {
+	j *Journal
+
+	m         machine
+	installID string
+	boot      string
+	lastErr   string
+
+	head    tip
+	base    tip // in front of the tail
+	segs    []segment
+	runs    []runName // oldest first
+	mem     map[protocol.EventID]entry
+	regs    registers
+	pos     int64 // last POS write
+	written marks // as on disk
+	size    int64
+	free    uint64
+	total   uint64
+
+	marksAt time.Time // when dirty marks are to be written; zero = none are
+	diskAt  time.Time
+	retryAt time.Time
+
+	group []*request // scratch
+	items []*pending // scratch
+}
+
+func (c *committer) init(j *Journal) {
+	c.j = j
+	c.mem = make(map[protocol.EventID]entry)
+	c.regs = registers{}
+	c.publish()
+}
+
+// run serves until Close. Requests found in the queue together share a commit.
+func (c *committer) run() {
+	j := c.j
+	defer close(j.stopped)
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		timer.Reset(c.pause())
+		select {
+		case r := <-j.queue:
+			c.serve(r)
+		case op := <-j.ops:
+			op.err = op.run()
+			close(op.done)
+		case <-j.wake:
+			c.woken()
+		case <-timer.C:
+		case <-j.closing:
+			c.shutdown()
+			return
+		}
+		c.due(time.Now())
+	}
+}
+
+// pause is the time to the next deadline.
+func (c *committer) pause() time.Duration {
+	next := c.diskAt
+	for _, at := range []time.Time{c.marksAt, c.retryAt} {
+		if !at.IsZero() && at.Before(next) {
+			next = at
+		}
+	}
+	return max(0, time.Until(next))
+}
+
+// woken notes dirty marks and damage met by readers.
+func (c *committer) woken() {
+	c.j.marksMu.Lock()
+	dirty := c.j.dirty
+	c.j.marksMu.Unlock()
+	if dirty && c.marksAt.IsZero() {
+		c.marksAt = time.Now().Add(marksLinger)
+	}
+	if cause := c.j.suspect.Swap(nil); cause != nil && c.m.phase != phaseRecovering {
+		c.note("read journal", cause)
+		c.apply(input{kind: inSuspect, corrupt: true})
+	}
+}
+
+// due does what a deadline asks for.
+func (c *committer) due(now time.Time) {
+	if !c.retryAt.IsZero() && !now.Before(c.retryAt) {
+		c.retryAt = time.Time{}
+		c.perform([]effect{effReopen})
+	}
+	if !now.Before(c.diskAt) {
+		c.measureDisk(now)
+	}
+	if !c.marksAt.IsZero() && !now.Before(c.marksAt) {
+		c.marksAt = time.Time{}
+		if c.m.phase == phaseRunning || c.m.phase == phaseFull {
+			c.commit(nil)
+		}
+	}
+}
+
+// serve commits r and what waits behind it, up to the group's bounds.
+func (c *committer) serve(r *request) {
+	c.group, c.items = c.group[:0], c.items[:0]
+	for size := int64(0); ; {
+		c.group = append(c.group, r)
+		c.items = append(c.items, r.items...)
+		if size += r.bytes; size >= groupBytesMax || len(c.items) >= groupEventsMax {
+			break
+		}
+		select {
+		case r = <-c.j.queue:
+			continue
+		default:
+		}
+		break
+	}
+	if c.m.phase == phaseFull {
+		c.measureDisk(time.Now()) // an append is what a recovered disk waits for
+	}
+	err := c.m.phase.err()
+	if err == nil {
+		err = c.commit(c.items)
+	}
+	c.answer(err)
+}
+
+// answer releases the waiters of the group.
+func (c *committer) answer(err error) {
+	for _, r := range c.group {
+		c.j.queueBytes.Add(-r.bytes)
+		r.err = err
+		close(r.done)
+	}
+	clear(c.group)
+	clear(c.items)
+}
+
+// commit writes items and dirty marks in one transaction and returns when it is
+// on disk. On any error the outcome is unknown (bbolt can show a commit that it
+// reported failed), so the file is closed, reopened and checked before anything
+// else; nobody is told success.
+func (c *committer) commit(items []*pending) error {
+	c.j.marksMu.Lock()
+	m, dirty := c.j.marks, c.j.dirty
+	c.j.marksMu.Unlock()
+	t := transaction{c: c, items: items, dirty: dirty, marks: m}
+	start := time.Now()
+	err := safely("commit", func() error { return c.j.db.Update(t.fill) })
+	if err == nil {
+		err = c.j.opts.hooks.at("committed")
+	}
+	if errors.Is(err, errNothing) {
+		c.countGroup(items, 0)
+		return nil
+	}
+	if err != nil {
+		return c.commitFailed(err)
+	}
+	if len(t.rows) > 0 {
+		c.j.latency.add(time.Since(start))
+	}
+	c.committed(&t)
+	return nil
+}
+
+// committed takes over what is now durable and tells the world.
+func (c *committer) committed(t *transaction) {
+	c.segs, c.runs, c.size = t.segs, t.runs, t.size
+	for i := range t.rows {
+		c.remember(t.rows[i].item.register, t.rows[i].after.us)
+	}
+	if n := len(t.rows); n > 0 {
+		if c.head.seq == 0 {
+			c.base = t.rows[0].before
+		}
+		c.head = t.rows[n-1].after
+	}
+	if t.flushed {
+		clear(c.mem)
+	}
+	for i := range t.rows {
+		if r := &t.rows[i]; r.after.seq > t.indexed {
+			c.mem[r.item.id] = entry{r.after.seq, r.item.content}
+		}
+	}
+	if t.dirty {
+		c.j.marksMu.Lock()
+		c.written = t.stored
+		if c.j.marks == t.marks {
+			c.j.dirty = false
+			c.marksAt = time.Time{}
+		}
+		c.j.marksMu.Unlock()
+	}
+	c.countGroup(t.items, len(t.rows))
+	c.publish()
+	if len(t.rows) > 0 {
+		select {
+		case c.j.appended <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (c *committer) countGroup(items []*pending, rows int) {
+	duplicates := 0
+	for _, p := range items {
+		if p.receipt.Duplicate {
+			duplicates++
+		}
+	}
+	c.j.counters.appended.Add(uint64(rows))
+	c.j.counters.duplicates.Add(uint64(duplicates))
+	if rows > 0 {
+		c.j.counters.groups.Add(1)
+	}
+}
+
+// remember notes a register's write.
+func (c *committer) remember(register string, us int64) {
+	c.pos = max(c.pos, us)
+	c.regs.seen(register, us)
+}
+
+// commitFailed stops, and recovers before it returns, so that what was queued
+// behind finds either a sound journal or a clear answer.
+func (c *committer) commitFailed(err error) error {
+	c.j.counters.commitErrors.Add(1)
+	c.note("commit", err)
+	full := noSpace(err)
+	c.apply(input{kind: inCommitFailed, noSpace: full, corrupt: isCorrupt(err)})
+	return answer(full)
+}
+
+func (c *committer) note(what string, err error) {
+	c.lastErr = what + ": " + err.Error()
+	c.j.log.Error().Err(err).Msg("journal: " + what + " failed, the file is reopened and checked")
+}
+
+// apply feeds the machine and performs what it asks for.
+func (c *committer) apply(in input) {
+	before := c.m.phase
+	var effects []effect
+	c.m, effects = c.m.step(in)
+	if c.m.phase != before {
+		c.j.log.Info().Str("from", before.String()).Str("to", c.m.phase.String()).Msg("journal: phase changed")
+	}
+	c.publish()
+	c.perform(effects)
+}
+
+func (c *committer) perform(effects []effect) {
+	for _, e := range effects {
+		switch e {
+		case effReopen:
+			if err := c.reopen(); err != nil {
+				c.note("reopen", err)
+				c.apply(input{kind: inReopenFailed, err: err, corrupt: isCorrupt(err)})
+			} else {
+				c.j.counters.recoveries.Add(1)
+				c.apply(input{kind: inReopened})
+			}
+		case effQuarantine:
+			c.setAside()
+		case effRetry:
+			c.retryAt = time.Now().Add(c.m.retry)
+		case effFreeBallast:
+			c.freeBallast()
+		case effLayBallast:
+			c.layBallast()
+		case effTrim:
+			if _, err := c.trimSegments(0); err != nil {
+				c.j.log.Warn().Err(err).Msg("journal: trim under disk pressure failed")
+			}
+		}
+	}
+}
+
+// setAside quarantines the file under the lock that keeps readers away.
+func (c *committer) setAside() {
+	c.j.dbMu.Lock()
+	err := c.closeFile()
+	if err == nil {
+		err = c.quarantine()
+	}
+	c.j.dbMu.Unlock()
+	if err != nil {
+		c.note("set the corrupt file aside", err)
+		c.m.aside = false
+		c.apply(input{kind: inReopenFailed, err: err})
+		return
+	}
+	c.perform([]effect{effReopen})
+}
+
+// publish makes the snapshot that everyone else sees.
+func (c *committer) publish() {
+	st := &State{
+		InstallID: c.installID, BootReason: c.boot, LastError: c.lastErr,
+		Tail: c.base.seq + 1, Head: c.head.seq, HeadUS: c.head.us,
+		ChainTail: c.base.chain, ChainHead: c.head.chain,
+		FileBytes: c.size, DiskFree: c.free, DiskTotal: c.total,
+		LastPOS: c.pos, Registers: make([]protocol.RegisterSeen, 0, len(c.regs)),
+		phase: c.m.phase, Phase: c.m.phase.String(),
+	}
+	for name, us := range c.regs {
+		st.Registers = append(st.Registers, protocol.RegisterSeen{Register: name, LastUS: us})
+	}
+	slices.SortFunc(st.Registers, func(a, b protocol.RegisterSeen) int { return strings.Compare(a.Register, b.Register) })
+	c.j.snapshot.Store(st)
+}
+
+// shutdown answers what is queued, writes the marks and closes.
+func (c *committer) shutdown() {
+	for {
+		select {
+		case r := <-c.j.queue:
+			c.serve(r)
+			continue
+		default:
+		}
+		break
+	}
+	if c.m.phase == phaseRunning || c.m.phase == phaseFull {
+		c.j.marksMu.Lock()
+		dirty := c.j.dirty
+		c.j.marksMu.Unlock()
+		if dirty {
+			c.commit(nil)
+		}
+	}
+	c.m, _ = c.m.step(input{kind: inClose})
+	c.publish()
+	// Appends that saw the phase before it changed may have queued since.
+	for {
+		select {
+		case r := <-c.j.queue:
+			c.group = append(c.group[:0], r)
+			c.answer(ErrClosed)
+			continue
+		default:
+		}
+		break
+	}
+	c.j.dbMu.Lock()
+	defer c.j.dbMu.Unlock()
+	if err := c.closeFile(); err != nil {
+		c.j.closeErr = fmt.Errorf("close journal: %w", err)
+	}
+}
+
+var errNothing = errors.New("nothing to write")
+
+// transaction fills one bbolt transaction. It changes nothing of the committer:
+// what becomes of it is taken over by committed.
+type transaction struct {
+	c     *committer
+	items []*pending
+	dirty bool
+	marks marks // as asked for
+
+	stored  marks // as put
+	rows    []planned
+	segs    []segment
+	runs    []runName
+	size    int64
+	flushed bool   // the map in memory went into runs
+	indexed uint64 // highest seq in runs, if flushed
+}
+
+func (t *transaction) fill(tx *bolt.Tx) error {
+	hooks := t.c.j.opts.hooks
+	if err := hooks.at("begin"); err != nil {
+		return err
+	}
+	t.segs, t.runs = t.c.segs, t.c.runs
+	now := t.c.j.opts.Now().UnixMicro()
+	find := t.c.finder(tx)
+	t.rows = plan(max(now, 1), t.c.head, t.items, world{
+		find:  find,
+		cutAt: func(us int64) uint64 { return cutIn(tx, t.segs, t.c.head, us) },
+		usOf:  func(seq uint64) int64 { return timeOf(tx, t.segs, seq) },
+	})
+	if len(t.rows) == 0 && !t.dirty {
+		return errNothing
+	}
+	if err := t.put(tx); err != nil {
+		return err
+	}
+	if t.dirty {
+		if err := hooks.at("marks"); err != nil {
+			return err
+		}
+		stored := t.marks
+		stored.Update = t.c.written.Update + 1
+		if err := putMeta(tx, keyMarks, stored); err != nil {
+			return err
+		}
+		t.stored = stored
+	}
+	t.size = tx.Size()
+	return hooks.at("commit")
+}
