@@ -183,24 +183,7 @@ func (c *committer) commit(items []*pending) error {
 
 // committed takes over what is now durable and tells the world.
 func (c *committer) committed(t *transaction) {
-	c.segs, c.runs, c.size = t.segs, t.runs, t.size
-	for i := range t.rows {
-		c.remember(t.rows[i].item.register, t.rows[i].after.us)
-	}
-	if n := len(t.rows); n > 0 {
-		if c.head.seq == 0 {
-			c.base = t.rows[0].before
-		}
-		c.head = t.rows[n-1].after
-	}
-	if t.flushed {
-		clear(c.mem)
-	}
-	for i := range t.rows {
-		if r := &t.rows[i]; r.after.seq > t.indexed {
-			c.mem[r.item.id] = entry{r.after.seq, r.item.content}
-		}
-	}
+	c.takeOver(t)
 	if t.dirty {
 		c.j.marksMu.Lock()
 		c.written = t.stored
@@ -216,6 +199,28 @@ func (c *committer) committed(t *transaction) {
 		select {
 		case c.j.appended <- struct{}{}:
 		default:
+		}
+	}
+}
+
+// takeOver moves the bookkeeping behind a committed transaction.
+func (c *committer) takeOver(t *transaction) {
+	c.segs, c.runs, c.size = t.segs, t.runs, t.size
+	for i := range t.rows {
+		c.remember(t.rows[i].item.register, t.rows[i].after.us)
+	}
+	if n := len(t.rows); n > 0 {
+		if c.head.seq == 0 {
+			c.base = t.rows[0].before
+		}
+		c.head = t.rows[n-1].after
+	}
+	if t.flushed {
+		clear(c.mem)
+	}
+	for i := range t.rows {
+		if r := &t.rows[i]; r.after.seq > t.indexed && r.item.id != (protocol.EventID{}) {
+			c.mem[r.item.id] = entry{r.after.seq, r.item.content}
 		}
 	}
 }

@@ -46,11 +46,22 @@ func (c *committer) openFirst() error {
 	}
 	c.boot = "reopened"
 	if _, err := os.Stat(c.path()); errors.Is(err, fs.ErrNotExist) {
+		if aside := c.orphan(); aside != "" {
+			if err := c.salvage(aside); err != nil {
+				return err
+			}
+			return c.openedFirst()
+		}
 		c.boot = "fresh"
 		if err := makeFile(c.path(), c.identity("fresh"), nil); err != nil {
 			return err
 		}
 	}
+	return c.openedFirst()
+}
+
+// openedFirst opens a file that stands, and starts the bookkeeping.
+func (c *committer) openedFirst() error {
 	if err := c.openOrSalvage(); err != nil {
 		return err
 	}

@@ -92,6 +92,9 @@ func (t *transaction) put(tx *bolt.Tx) error {
 		if err := b.Put(key(r.after.seq), r.value); err != nil {
 			return fmt.Errorf("put record %d: %w", r.after.seq, err)
 		}
+		if r.item.id == (protocol.EventID{}) {
+			continue // a lost record's marker
+		}
 		fresh = append(fresh, runItem{r.item.id, entry{r.after.seq, r.item.content}})
 	}
 	waiting := len(fresh)
