@@ -1,0 +1,100 @@
+# Everything that is built, checked, measured or shown starts here. `make` alone
+# lists the targets. Needs Go, git and make; `make deps` fetches what tests need.
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS   += --no-print-directory
+
+GO          ?= go
+# Packages built and tested at a time. Their tests use all cores by themselves.
+P           ?= 2
+# Stores of the demo's fleet: 400 want about 2 GB of memory, 40 a small machine.
+STORES      ?= 400
+FUZZTIME    ?= 30s
+VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+PROGRAMS    := ./agent/cmd/tillwire-agent ./aggregator/cmd/tillwire-aggregator ./simulator/cmd/tillwire-simulator
+LDFLAGS     := -s -w -buildid= -X main.version=$(VERSION)
+
+TOOLS       := $(CURDIR)/.bin
+LINT_VERSION := v2.15.0
+LINT        := $(TOOLS)/golangci-lint
+LINT_STAMP  := $(TOOLS)/.golangci-lint-$(LINT_VERSION)
+
+# What tests need beyond Go: any of these programs or files = Debian package.
+DEPS := gcc=gcc /usr/include/stdlib.h=libc6-dev redis-server=redis-server \
+        protoc=protobuf-compiler zstd=zstd \
+        chromium,chromium-browser,google-chrome=chromium
+
+.PHONY: help build demo check lint fmt layout test deps bench fuzz clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build the three programs into bin/ (static, reproducible)
+	@mkdir -p bin
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags='$(LDFLAGS)' -o bin/ $(PROGRAMS)
+
+demo: build ## run a chain and its fleet of real agents until Ctrl-C (STORES=400)
+	@bin/tillwire-simulator demo --stores $(STORES)
+
+check: lint layout ## format, lint, vet for Linux and Windows, house rules
+	$(GO) vet ./...
+	GOOS=windows CGO_ENABLED=0 $(GO) vet ./...
+
+lint: $(LINT_STAMP)
+	$(LINT) run --allow-parallel-runners ./...
+
+fmt: $(LINT_STAMP) ## format the sources (gofumpt, gci)
+	$(LINT) fmt
+
+layout: ## the house rules alone
+	$(GO) test -count=1 -run '^TestLayout' .
+
+test: deps ## fetch what tests need, then run all of them with the race detector
+	@race=-race; command -v "$$($(GO) env CC)" >/dev/null || { race=; echo "test: skipped the race detector: no C compiler"; }; \
+	set -x; CGO_ENABLED=$${race:+1} $(GO) test $$race -p $(P) -timeout 20m ./...
+
+# A missing thing is fetched where this is root on Debian, and named otherwise:
+# the tests that need it skip themselves. With CI=true it is a failure.
+deps: ## install the Debian packages that tests need, only the missing ones
+	@missing=; \
+	present() { local n; for n in $${1//,/ }; do [ -e "$$n" ] || command -v "$$n" >/dev/null && return; done; return 1; }; \
+	for dep in $(DEPS); do present "$${dep%=*}" || missing+=" $$dep"; done; \
+	[ -n "$$missing" ] || exit 0; \
+	can=; \
+	if ! command -v apt-get >/dev/null; then echo "deps: no apt-get here"; \
+	elif [ "$$(id -u)" != 0 ]; then echo "deps: not root; run: sudo make deps"; \
+	else can=1; apt-get -qq update || echo "deps: apt-get update failed; using the lists at hand"; fi; \
+	failed=; \
+	for dep in $$missing; do \
+	  if [ -n "$$can" ]; then \
+	    echo "deps: installing $${dep#*=}"; \
+	    DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -qq install -y --no-install-recommends "$${dep#*=}" >/dev/null || true; \
+	  fi; \
+	  present "$${dep%=*}" || { failed=1; echo "deps: skipped $${dep#*=}: $${dep%=*} is missing, tests that need it skip"; }; \
+	done; \
+	[ -z "$$failed" ] || [ "$${CI:-}" != true ] || { echo "deps: CI=true: a missing dependency is a failure"; exit 1; }
+
+bench: build ## measure, with peers in the same run; results in simulator/results
+	@mkdir -p simulator/results
+	bin/tillwire-simulator bench --out simulator/results
+	@dirs=$$(grep -rl --include='*_test.go' '^func Benchmark' . | xargs -r -n1 dirname | sort -u); \
+	[ -n "$$dirs" ] || { echo "bench: no Go benchmarks"; exit 1; }; \
+	$(GO) test -p 1 -run '^$$' -bench . -benchmem -timeout 30m $$dirs | tee simulator/results/go-bench.txt
+
+fuzz: ## run each fuzzer for FUZZTIME=30s
+	@found=$$(grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sort); \
+	[ -n "$$found" ] || { echo "fuzz: no fuzzers"; exit 1; }; \
+	while IFS=: read -r file func; do \
+	  name=$${func#func }; echo "fuzz: $$name in $${file%/*}"; \
+	  $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -parallel $(P) "$${file%/*}"; \
+	done <<< "$$found"
+
+clean: ## remove what was built and what demos left (tools stay in .bin)
+	rm -rf bin .data
+
+$(LINT_STAMP):
+	@mkdir -p $(TOOLS)
+	GOBIN=$(TOOLS) GOFLAGS= CGO_ENABLED=0 $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+	@rm -f $(TOOLS)/.golangci-lint-* && touch $@

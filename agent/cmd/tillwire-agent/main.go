@@ -1,0 +1,182 @@
+// Command tillwire-agent journals what the tills of one shop write and brings it
+// to the aggregator. `tillwire-agent help` lists its commands.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"tillwire/agent"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+// Exit codes, the same for all Tillwire programs.
+const (
+	exitOK       = 0
+	exitFailed   = 1
+	exitUsage    = 2
+	exitNotReady = 3
+)
+
+// errUsage marks errors of the command line; errNotReady says that the agent
+// runs but cannot take sales.
+var (
+	errUsage    = errors.New("usage")
+	errNotReady = errors.New("not ready")
+)
+
+// invocation is one call of the program.
+type invocation struct {
+	args           []string
+	stdout, stderr io.Writer
+	lookup         func(string) (string, bool)
+}
+
+type command struct {
+	name, args, help, example string
+	do                        func(ctx context.Context, in *invocation) error
+}
+
+func commands() []command {
+	return []command{
+		{"run", "[--config FILE] [--store S] [--data-dir DIR] [--dev]", "journal and sync in the foreground", "tillwire-agent run --dev --store S0042 --data-dir ./agent-data", runCommand},
+		{"enroll", "--aggregator URL --token T --store S [--agent A]", "exchange a one-off token for this host's credential and write agent.toml", "tillwire-agent enroll --aggregator https://stock.example --token twe1… --store S0042", enrollCommand},
+		{"install", "[--config FILE]", "install as a service that starts with the machine", "sudo tillwire-agent install", serviceCommand("install")},
+		{"uninstall", "", "remove the service; journal and configuration stay", "sudo tillwire-agent uninstall", serviceCommand("uninstall")},
+		{"start", "", "start the service", "", serviceCommand("start")},
+		{"stop", "", "stop the service", "", serviceCommand("stop")},
+		{"restart", "", "restart the service", "", serviceCommand("restart")},
+		{"status", "[--json]", "is it running, connected, and what waits; exit code 3 when not ready", "tillwire-agent status", statusCommand},
+		{"check", "[--data-dir DIR]", "verify checksums and hash chain of a stopped agent's journal", "tillwire-agent check --data-dir /var/lib/tillwire-agent", checkCommand},
+		{"export", "[--data-dir DIR] [--from SEQ]", "write a stopped agent's journal as NDJSON, chain verified", "tillwire-agent export > journal.ndjson", exportCommand},
+		{"config", "", "list every configuration key, its environment variable and its value", "tillwire-agent config", configCommand},
+		{"version", "", "print the version", "", versionCommand},
+	}
+}
+
+func main() {
+	os.Exit(Main(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// Main runs one command and returns the exit code.
+func Main(args []string, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
+		usage(stdout)
+		if len(args) == 0 {
+			return exitUsage
+		}
+		return exitOK
+	}
+	for _, c := range commands() {
+		if c.name != args[0] {
+			continue
+		}
+		err := c.do(ctx, &invocation{args: args[1:], stdout: stdout, stderr: stderr, lookup: os.LookupEnv})
+		return exitCode(err, stderr, c)
+	}
+	fmt.Fprintf(stderr, "tillwire-agent: %q is not a command. `tillwire-agent help` lists them.\n", args[0])
+	return exitUsage
+}
+
+func exitCode(err error, stderr io.Writer, c command) int {
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+		return exitOK
+	case errors.Is(err, errUsage):
+		fmt.Fprintf(stderr, "tillwire-agent %s: %s\nusage: tillwire-agent %s %s\n", c.name, strings.TrimPrefix(err.Error(), "usage: "), c.name, c.args)
+		return exitUsage
+	case errors.Is(err, errNotReady):
+		fmt.Fprintf(stderr, "tillwire-agent %s: %s\n", c.name, err)
+		return exitNotReady
+	default:
+		fmt.Fprintf(stderr, "tillwire-agent %s: %s\n", c.name, err)
+		return exitFailed
+	}
+}
+
+func usage(w io.Writer) {
+	fmt.Fprint(w, "tillwire-agent keeps what the tills of one shop write, and brings it to the aggregator.\n\nUsage: tillwire-agent COMMAND [flags]\n\nCommands:\n")
+	for _, c := range commands() {
+		fmt.Fprintf(w, "  %-10s %s\n", c.name, c.help)
+	}
+	fmt.Fprint(w, "\nExamples:\n")
+	for _, c := range commands() {
+		if c.example != "" {
+			fmt.Fprintf(w, "  %s\n", c.example)
+		}
+	}
+	fmt.Fprintf(w, "\nConfiguration: %s, then TILLWIRE_… variables, then flags. `tillwire-agent config` lists the keys.\nExit codes: 0 ok, 1 failed, 2 usage, 3 not ready.\n", agent.DefaultConfigPath())
+}
+
+// flags are those that most commands know.
+type flags struct {
+	*flag.FlagSet
+	config, dataDir, store, agent *string
+	dev                           *bool
+}
+
+func newFlags(in *invocation, name string) *flags {
+	fs := flag.NewFlagSet(name, flag.ContinueOnError)
+	fs.SetOutput(in.stderr)
+	return &flags{
+		FlagSet: fs,
+		config:  fs.String("config", "", "configuration `file` (default "+agent.DefaultConfigPath()+" where it exists)"),
+		dataDir: fs.String("data-dir", "", "data `folder`, over data_dir"),
+		store:   fs.String("store", "", "store `name`, over store"),
+		agent:   fs.String("agent", "", "agent `name`, over agent"),
+		dev:     fs.Bool("dev", false, "development: loopback only, no tokens asked"),
+	}
+}
+
+func (f *flags) parse(in *invocation) error {
+	if err := f.Parse(in.args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return err
+		}
+		return fmt.Errorf("%w: %w", errUsage, err)
+	}
+	if f.NArg() > 0 {
+		return fmt.Errorf("%w: unexpected argument %q", errUsage, f.Arg(0))
+	}
+	return nil
+}
+
+// load merges file, environment and flags, in this order.
+func (f *flags) load(in *invocation) (agent.Config, error) {
+	path := *f.config
+	if path == "" {
+		if _, err := os.Stat(agent.DefaultConfigPath()); err == nil {
+			path = agent.DefaultConfigPath()
+		}
+	}
+	c, err := agent.LoadConfig(path, in.lookup)
+	if err != nil {
+		return c, fmt.Errorf("%w: %w", errUsage, err)
+	}
+	for _, o := range []struct {
+		from *string
+		to   *string
+	}{{f.dataDir, &c.DataDir}, {f.store, &c.Store}, {f.agent, &c.Agent}} {
+		if *o.from != "" {
+			*o.to = *o.from
+		}
+	}
+	c.Dev = c.Dev || *f.dev
+	return c, nil
+}
+
+func versionCommand(_ context.Context, in *invocation) error {
+	_, err := fmt.Fprintln(in.stdout, "tillwire-agent", version)
+	return err
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/DeRuina/timberjack"
+	"github.com/kardianos/service"
+	"github.com/rs/zerolog"
+
+	"tillwire/agent"
+	"tillwire/store/config"
+)
+
+func runCommand(ctx context.Context, in *invocation) error {
+	f := newFlags(in, "run")
+	listen := f.String("http", "", "`address` of the POS port, over http.listen")
+	broker := f.String("broker", "", "`URL` of the broker, over link.broker")
+	managed := f.Bool("service", false, "started by the service manager")
+	if err := f.parse(in); err != nil {
+		return err
+	}
+	c, err := f.load(in)
+	if err != nil {
+		return err
+	}
+	if *listen != "" {
+		c.HTTP.Listen = *listen
+	}
+	if *broker != "" {
+		c.Link.Broker = *broker
+	}
+	if err := c.Check(); err != nil {
+		return fmt.Errorf("%w: %w", errUsage, err)
+	}
+	log, closeLog, err := openLog(c, in.stderr)
+	if err != nil {
+		return err
+	}
+	defer closeLog()
+	run := func(ctx context.Context) error {
+		a, err := agent.New(c, agent.Deps{Log: log, Version: version})
+		if err != nil {
+			return err
+		}
+		return a.Run(ctx)
+	}
+	if !*managed || !underManager() {
+		return run(ctx)
+	}
+	return runManaged(run, log)
+}
+
+// runManaged hands control to the service manager.
+func runManaged(run func(context.Context) error, log zerolog.Logger) error {
+	p := &program{run: run, fatal: func(err error) {
+		log.Error().Err(err).Msg("agent ended; the service manager restarts it")
+		os.Exit(exitFailed)
+	}}
+	s, err := service.New(p, serviceConfig(""))
+	if err != nil {
+		return fmt.Errorf("reach the service manager: %w", err)
+	}
+	if err := s.Run(); err != nil {
+		return fmt.Errorf("run as a service: %w", err)
+	}
+	return nil
+}
+
+// openLog writes to a rotated file where one is named, else to stderr.
+func openLog(c agent.Config, stderr io.Writer) (zerolog.Logger, func(), error) {
+	zerolog.TimeFieldFormat = time.RFC3339Nano
+	level, err := zerolog.ParseLevel(c.Log.Level)
+	if err != nil {
+		return zerolog.Nop(), nil, fmt.Errorf("%w: log.level %q is not debug, info, warn or error", errUsage, c.Log.Level)
+	}
+	out, done := stderr, func() {}
+	if c.Log.File != "" {
+		file := &timberjack.Logger{Filename: c.Log.File, MaxSize: 20, MaxBackups: 5, MaxAge: 35, Compression: "gzip"}
+		out, done = file, func() { _ = file.Close() }
+	}
+	log := zerolog.New(out).Level(level).With().Timestamp().Str("store", c.Store).Str("agent", c.Agent).Logger()
+	return log, done, nil
+}
+
+func configCommand(_ context.Context, in *invocation) error {
+	f := newFlags(in, "config")
+	if err := f.parse(in); err != nil {
+		return err
+	}
+	c, err := f.load(in)
+	if err != nil {
+		return err
+	}
+	for _, k := range config.Keys(&c) {
+		v := k.String()
+		if (k.Name == "link.token" || k.Name == "http.tokens") && v != "" && v != "[]" {
+			v = "(set)"
+		}
+		if _, err := fmt.Fprintf(in.stdout, "%-24s %-32s %-28q %s\n", k.Name, k.Env, v, k.Help); err != nil {
+			return err
+		}
+	}
+	if err := c.Check(); err != nil {
+		return errors.Join(errNotReady, err)
+	}
+	return nil
+}

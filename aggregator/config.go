@@ -1,0 +1,130 @@
+package aggregator
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"tillwire/protocol"
+	"tillwire/store/config"
+)
+
+// Config is aggregator.toml. Every key is also an environment variable:
+// TILLWIRE_, then section and key in upper case joined by underscores.
+type Config struct {
+	DataDir string        `toml:"data_dir" help:"folder of the ledger, the token key and addresses.json"`
+	Dev     bool          `toml:"dev" help:"loopback only, neither API keys nor agent tokens asked; says so on every page"`
+	HTTP    HTTPConfig    `toml:"http"`
+	MQTT    MQTTConfig    `toml:"mqtt"`
+	Log     LogConfig     `toml:"log"`
+	Stores  []StoreConfig `toml:"stores"`
+}
+
+// HTTPConfig is the port of APIs and ops UI.
+type HTTPConfig struct {
+	Listen string   `toml:"listen" help:"address of APIs and ops UI; port 0 picks one and writes it to addresses.json"`
+	Hosts  []string `toml:"hosts" help:"further Host names under which the port may be called"`
+}
+
+// MQTTConfig is the embedded broker.
+type MQTTConfig struct {
+	Listen       string `toml:"listen" help:"address of the embedded broker"`
+	Advertise    string `toml:"advertise" help:"broker URL told to agents that enrol; empty derives it from listen"`
+	CertFile     string `toml:"cert_file" help:"PEM certificate; with key_file the broker speaks TLS 1.3"`
+	KeyFile      string `toml:"key_file" help:"PEM key of cert_file"`
+	ClientsMax   int    `toml:"clients_max" help:"most connections at once"`
+	PerAddrMax   int    `toml:"per_address_max" help:"most connections from one address"`
+	PerAddrLocal int    `toml:"per_loopback_max" help:"most connections from this machine itself"`
+}
+
+// LogConfig says where the log goes.
+type LogConfig struct {
+	Level string `toml:"level" help:"debug, info, warn or error"`
+	File  string `toml:"file" help:"rotated log file; empty writes to stderr"`
+}
+
+// StoreConfig names a shop for people. Stores that are not listed show their
+// number.
+type StoreConfig struct {
+	Store  string `toml:"store"`
+	Name   string `toml:"name"`
+	Region string `toml:"region"`
+	Type   string `toml:"type"` // store (default) or dc
+}
+
+// Defaults are the values before any file is read.
+func Defaults() Config {
+	return Config{
+		DataDir: defaultDataDir(),
+		HTTP:    HTTPConfig{Listen: "127.0.0.1:7400"},
+		MQTT:    MQTTConfig{Listen: "127.0.0.1:7483", ClientsMax: 8000, PerAddrMax: 64, PerAddrLocal: 8000},
+		Log:     LogConfig{Level: "info"},
+	}
+}
+
+func defaultDataDir() string {
+	if runtime.GOOS == "windows" {
+		if d := os.Getenv("ProgramData"); d != "" {
+			return filepath.Join(d, "Tillwire", "Aggregator")
+		}
+		return `C:\ProgramData\Tillwire\Aggregator`
+	}
+	return "/var/lib/tillwire-aggregator"
+}
+
+// DefaultConfigPath is read where no --config is given and it exists.
+func DefaultConfigPath() string {
+	if runtime.GOOS == "windows" {
+		return filepath.Join(defaultDataDir(), "aggregator.toml")
+	}
+	return "/etc/tillwire/aggregator.toml"
+}
+
+// LoadConfig reads path ("" = defaults and environment only) over Defaults.
+func LoadConfig(path string, lookup func(string) (string, bool)) (Config, error) {
+	c := Defaults()
+	if err := config.Load(path, lookup, &c); err != nil {
+		return c, err
+	}
+	return c, nil
+}
+
+// Check names the first thing that is wrong, and how to mend it.
+func (c *Config) Check() error {
+	if c.DataDir == "" {
+		return errors.New("data_dir is empty; name the folder for the ledger")
+	}
+	for _, l := range []struct{ key, addr string }{{"http.listen", c.HTTP.Listen}, {"mqtt.listen", c.MQTT.Listen}} {
+		host, _, err := net.SplitHostPort(l.addr)
+		if err != nil {
+			return fmt.Errorf("%s %q is not host:port: %w", l.key, l.addr, err)
+		}
+		ip := net.ParseIP(host)
+		if c.Dev && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			return fmt.Errorf("%s %q is not loopback; --dev asks nobody for a key, so it allows loopback only", l.key, l.addr)
+		}
+	}
+	if (c.MQTT.CertFile == "") != (c.MQTT.KeyFile == "") {
+		return errors.New("mqtt.cert_file and mqtt.key_file go together; set both or neither")
+	}
+	if c.MQTT.ClientsMax < 1 || c.MQTT.PerAddrMax < 1 || c.MQTT.PerAddrLocal < 1 {
+		return errors.New("mqtt.clients_max, per_address_max and per_loopback_max must be at least 1")
+	}
+	seen := map[string]bool{}
+	for _, s := range c.Stores {
+		if err := protocol.CheckName(s.Store); err != nil {
+			return fmt.Errorf("stores: store %q %w", s.Store, err)
+		}
+		if seen[s.Store] {
+			return fmt.Errorf("stores: store %q stands twice", s.Store)
+		}
+		seen[s.Store] = true
+		if s.Type != "" && s.Type != "store" && s.Type != "dc" {
+			return fmt.Errorf("stores: type %q of %s is not store or dc", s.Type, s.Store)
+		}
+	}
+	return nil
+}
