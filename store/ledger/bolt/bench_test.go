@@ -1,0 +1,189 @@
+package bolt
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"testing"
+
+	"go.etcd.io/bbolt"
+
+	"tillwire/protocol"
+	"tillwire/store/ledger"
+)
+
+const benchJournals = 400
+
+// benchSource makes batches of sales of three lines, about 250 bytes each, in
+// frames of perFrame events of one journal, as they come from the link.
+type benchSource struct {
+	pos   ledger.Position
+	marks [benchJournals]ledger.Mark
+	prev  [20_000]ledger.Position
+	next  int
+	recs  [][]byte
+	seq   uint64
+}
+
+func newBenchSource() *benchSource {
+	s := &benchSource{}
+	for i := range s.marks {
+		s.marks[i].Origin = protocol.Origin{Store: protocol.StoreID(fmt.Sprintf("S%04d", i+1)), Agent: "server"}
+		s.marks[i].InstallID, s.marks[i].BootID = "7f3c9a4e-install", "b1946ac92492d234"
+	}
+	return s
+}
+
+func (s *benchSource) journals() []ledger.Journal {
+	var out []ledger.Journal
+	for i := range s.marks {
+		out = append(out, ledger.Journal{ID: ledger.OriginID(i + 1), Origin: s.marks[i].Origin})
+	}
+	return out
+}
+
+func (s *benchSource) event(store protocol.StoreID) []byte {
+	s.seq++
+	e := protocol.Event{
+		Kind: protocol.KindSale, Store: store, Register: "R03", BusinessDate: "2026-11-23",
+		DocumentID:  fmt.Sprintf("%s-R03-%09d", store, s.seq),
+		EventTime:   protocol.Stamp{US: 1_790_000_000_000_000 + int64(s.seq)*1000, OffsetMin: 60},
+		Traceparent: fmt.Sprintf("00-%032x-%016x-01", s.seq*0x9e3779b97f4a7c15, s.seq),
+	}
+	for i := range 3 {
+		e.Lines = append(e.Lines, protocol.Line{
+			Line: i + 1, SKU: protocol.SKU(fmt.Sprintf("%014d", 4006381000000+(s.seq*7+uint64(i)*13)%20_000)),
+			Quantity: protocol.Units(1), UOM: "EA",
+		})
+	}
+	e.ID = protocol.MakeEventID(store, e.Kind, e.DocumentID)
+	return protocol.AppendRecord(nil, e.EventTime.US, &e)
+}
+
+func (s *benchSource) batch(n, perFrame int) *ledger.Batch {
+	b := &ledger.Batch{}
+	touched := map[int]bool{}
+	for i := range n {
+		if i > 0 && i%perFrame == 0 {
+			s.next = (s.next + 1) % benchJournals
+		}
+		m := &s.marks[s.next]
+		if !touched[s.next] {
+			touched[s.next] = true
+			m.WasEpoch, m.WasLease, m.WasSeq = m.Epoch, m.Lease, m.Seq
+			m.Epoch, m.Lease = 1, 7
+		}
+		s.pos++
+		m.Seq++
+		rec := s.event(m.Origin.Store)
+		e := ledger.Entry{
+			Position: s.pos, Origin: ledger.OriginID(s.next + 1), Epoch: 1, Seq: m.Seq, MergedUS: 1_790_000_100_000_000,
+			Record: rec, Content: [8]byte(rec[20:28]),
+		}
+		e.EventID, _ = recordID(rec)
+		for j := range 3 {
+			c := (int(s.seq)*7 + j*13) % len(s.prev)
+			e.Links = append(e.Links, ledger.Link{Cell: ledger.CellID(c + 1), Prev: s.prev[c]})
+			s.prev[c] = s.pos
+		}
+		m.RecordUS, m.MergedUS, m.HeadSeen, m.SafeSeq = e.MergedUS, e.MergedUS, m.Seq, m.Seq
+		copy(m.Chain[:], rec[5:21])
+		b.Entries = append(b.Entries, e)
+	}
+	s.next = (s.next + 1) % benchJournals
+	for i := range touched {
+		b.Marks = append(b.Marks, s.marks[i])
+	}
+	return b
+}
+
+type benchCase struct{ n, perFrame int }
+
+var benchCases = []benchCase{{500, 100}, {500, 2}, {4000, 200}, {4000, 10}}
+
+func (c benchCase) String() string { return fmt.Sprintf("batch=%d/journals=%d", c.n, min(c.n/c.perFrame, benchJournals)) }
+
+// benchPool is how many batches are made at once, outside of the clock.
+const benchPool = 20
+
+func BenchmarkCommit(b *testing.B) {
+	for _, c := range benchCases {
+		b.Run(c.String(), func(b *testing.B) {
+			l, err := Open(Options{Path: filepath.Join(b.TempDir(), "ledger.db")})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer func() { _ = l.Close() }()
+			s := newBenchSource()
+			if err := l.Commit(context.Background(), &ledger.Batch{Journals: s.journals()}); err != nil {
+				b.Fatal(err)
+			}
+			var pool []*ledger.Batch
+			b.ReportAllocs()
+			for b.Loop() {
+				if len(pool) == 0 {
+					b.StopTimer()
+					for range benchPool {
+						pool = append(pool, s.batch(c.n, c.perFrame))
+					}
+					b.StartTimer()
+				}
+				if err := l.Commit(context.Background(), pool[0]); err != nil {
+					b.Fatal(err)
+				}
+				pool = pool[1:]
+			}
+			b.ReportMetric(float64(b.N*c.n)/b.Elapsed().Seconds(), "events/s")
+		})
+	}
+}
+
+// BenchmarkBareBolt puts the same values under the same keys into one bucket
+// of a bare bbolt: no marks, no index, no checksum.
+func BenchmarkBareBolt(b *testing.B) {
+	for _, c := range benchCases {
+		b.Run(c.String(), func(b *testing.B) {
+			db, err := bbolt.Open(filepath.Join(b.TempDir(), "bare.db"), 0o600, &bbolt.Options{NoFreelistSync: true, FreelistType: bbolt.FreelistMapType})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer func() { _ = db.Close() }()
+			s := newBenchSource()
+			type row struct{ k, v []byte }
+			var pool [][]row
+			b.ReportAllocs()
+			for b.Loop() {
+				if len(pool) == 0 {
+					b.StopTimer()
+					for range benchPool {
+						var rows []row
+						for _, e := range s.batch(c.n, c.perFrame).Entries {
+							k := key64(uint64(e.Position))
+							rows = append(rows, row{k[:], appendEntry(nil, k[:], &e)})
+						}
+						pool = append(pool, rows)
+					}
+					b.StartTimer()
+				}
+				err := db.Update(func(tx *bbolt.Tx) error {
+					bucket, err := tx.CreateBucketIfNotExists([]byte("log"))
+					if err != nil {
+						return err
+					}
+					bucket.FillPercent = fillAppend
+					for _, r := range pool[0] {
+						if err := bucket.Put(r.k, r.v); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+				if err != nil {
+					b.Fatal(err)
+				}
+				pool = pool[1:]
+			}
+			b.ReportMetric(float64(b.N*c.n)/b.Elapsed().Seconds(), "events/s")
+		})
+	}
+}

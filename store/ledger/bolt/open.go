@@ -1,0 +1,415 @@
+package bolt
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+
+	"tillwire/protocol"
+	"tillwire/store/ledger"
+)
+
+// Options of Open. Path is required, the rest has defaults.
+type Options struct {
+	Path     string
+	Now      func() time.Time // for durations in Stats and logs
+	Log      zerolog.Logger
+	ReadOnly bool // for fsck and export: shared lock, Commit refused
+	IDsHot   int  // event ids kept in memory before they are sealed; 0 = 131,072
+
+	// RebuildIDs makes the index of event ids again from the log, as after Find
+	// told of damage in it.
+	RebuildIDs bool
+
+	fail func(step string) error // tests: asked before each step of a commit
+}
+
+// The buckets.
+var (
+	bucketMeta       = []byte("meta")
+	bucketLog        = []byte("log")
+	bucketMarks      = []byte("marks")
+	bucketJournals   = []byte("journals")
+	bucketCells      = []byte("cells")
+	bucketExceptions = []byte("exceptions")
+	bucketExIndex    = []byte("exceptions_index")
+	bucketFacts      = []byte("facts")
+	bucketChunks     = []byte("checkpoint")
+	bucketRuns       = []byte("runs") // the manifest: which runs of ids count
+	bucketIDs        = []byte("ids")  // their chunks, a bucket for each run
+
+	allBuckets = [][]byte{
+		bucketMeta, bucketLog, bucketMarks, bucketJournals, bucketCells, bucketExceptions,
+		bucketExIndex, bucketFacts, bucketChunks, bucketRuns, bucketIDs,
+	}
+)
+
+// Keys of bucketMeta; their values are numbers of 8 bytes.
+var (
+	metaFormat     = []byte("format")
+	metaHead       = []byte("head")       // newest position
+	metaSealed     = []byte("sealed")     // ids up to here are in runs
+	metaCheckpoint = []byte("checkpoint") // position of the stored fold
+	metaNextRun    = []byte("next_run")
+)
+
+// Ledger implements ledger.Ledger over one bbolt file.
+type Ledger struct {
+	opts Options
+	db   *bbolt.DB
+
+	head       atomic.Uint64
+	checkpoint atomic.Uint64
+	commitUS   atomic.Int64
+	failure    atomic.Pointer[error]
+
+	// commitMu makes the one writer one.
+	commitMu sync.Mutex
+	arena    []byte // values of the batch in hand
+	journals uint32 // how many there are
+	cells    uint32
+	keep     upkeep
+
+	// mu guards what readers and the writer share. The writer takes it after
+	// a transaction, never within one; a reader that needs a transaction begins
+	// it while holding mu, so that it sees the runs that it knows.
+	mu     sync.RWMutex
+	marks  map[protocol.Origin]ledger.Mark
+	hot    map[protocol.EventID]hotID
+	runs   []*run // newest first; the slice is replaced, never changed
+	openEx int    // exceptions in state open
+}
+
+var _ ledger.Ledger = (*Ledger)(nil)
+
+// Open opens or makes the file at opts.Path. Errors: ledger.ErrCorrupt with
+// what was got and wanted; a message naming the remedy where another process
+// holds the file. Nothing is ever deleted or overwritten on a failure.
+func Open(opts Options) (*Ledger, error) {
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	if opts.IDsHot == 0 {
+		opts.IDsHot = defaultIDsHot
+	}
+	opts.IDsHot = max(opts.IDsHot, idsHotMin)
+	start := opts.Now()
+	if !opts.ReadOnly {
+		if err := createFile(opts.Path); err != nil {
+			return nil, fmt.Errorf("create ledger: %w", err)
+		}
+	}
+	db, err := openFile(opts.Path, opts.ReadOnly)
+	if err != nil {
+		return nil, fmt.Errorf("open ledger %s: %w", opts.Path, err)
+	}
+	l := &Ledger{
+		opts: opts, db: db,
+		marks: map[protocol.Origin]ledger.Mark{}, hot: make(map[protocol.EventID]hotID, opts.IDsHot),
+	}
+	if err := l.load(); err != nil {
+		_ = db.Close()
+		return nil, fmt.Errorf("open ledger %s: %w", opts.Path, err)
+	}
+	opts.Log.Info().Uint64("head", l.head.Load()).Int("ids_hot", len(l.hot)).Int("runs", len(l.runs)).
+		Int("exceptions_open", l.openEx).Int64("dur_ms", opts.Now().Sub(start).Milliseconds()).Msg("ledger opened")
+	return l, nil
+}
+
+// createFile makes a seeded file under another name and moves it into place: a
+// power cut leaves either no ledger or a whole one.
+func createFile(path string) error {
+	if _, err := os.Stat(path); err == nil || !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	seed := path + ".new"
+	if err := os.Remove(seed); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	db, err := bbolt.Open(seed, 0o600, &bbolt.Options{Timeout: openTimeout, FreelistType: bbolt.FreelistMapType})
+	if err != nil {
+		return err
+	}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		for _, name := range allBuckets {
+			if _, err := tx.CreateBucket(name); err != nil {
+				return fmt.Errorf("create bucket %s: %w", name, err)
+			}
+		}
+		return putMeta(tx, metaFormat, formatVersion)
+	})
+	if err := errors.Join(err, db.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(seed, path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// syncDir makes a rename durable. Windows has no such call and needs none.
+func syncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+func openFile(path string, readOnly bool) (db *bbolt.DB, err error) {
+	defer guard(&err)
+	if info, err := os.Stat(path); err != nil {
+		return nil, err
+	} else if info.Size() == 0 {
+		return nil, fmt.Errorf("%w: file has 0 bytes, want at least 2 pages", ledger.ErrCorrupt)
+	}
+	if !readOnly {
+		if err := probe(path); err != nil {
+			return nil, err
+		}
+	}
+	db, err = bbolt.Open(path, 0o600, &bbolt.Options{
+		Timeout: openTimeout, FreelistType: bbolt.FreelistMapType, NoFreelistSync: true, ReadOnly: readOnly,
+	})
+	switch {
+	case errors.Is(err, berrors.ErrTimeout):
+		return nil, fmt.Errorf("another process holds the file; stop the aggregator first: %w", err)
+	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
+		return nil, fmt.Errorf("%w: %w", ledger.ErrCorrupt, err)
+	}
+	return db, err
+}
+
+// probe walks the whole tree in this goroutine, where a panic can be caught,
+// before bbolt does the same in one of its own to rebuild the free list, where
+// a panic ends the process. A file that was closed properly holds its free list
+// and needs neither.
+func probe(path string) error {
+	if hasFreelist(path) {
+		return nil
+	}
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: openTimeout, ReadOnly: true})
+	switch {
+	case errors.Is(err, berrors.ErrTimeout):
+		return fmt.Errorf("another process holds the file; stop the aggregator first: %w", err)
+	case err != nil:
+		return fmt.Errorf("%w: %w", ledger.ErrCorrupt, err)
+	}
+	err = db.View(func(tx *bbolt.Tx) error {
+		return tx.ForEach(func(_ []byte, b *bbolt.Bucket) error { return walk(b) })
+	})
+	return errors.Join(err, db.Close())
+}
+
+func walk(b *bbolt.Bucket) error {
+	c := b.Cursor()
+	last := []byte(nil)
+	for k, v := c.First(); k != nil; k, v = c.Next() {
+		if last != nil && string(last) >= string(k) {
+			return fmt.Errorf("%w: key %x stands behind %x", ledger.ErrCorrupt, k, last)
+		}
+		last = k
+		if v != nil {
+			continue
+		}
+		if child := b.Bucket(k); child != nil {
+			if err := walk(child); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// hasFreelist reads bbolt's two meta pages: {page header 16, magic 4, version
+// 4, page size 4, flags 4, root 16, freelist 8, pages 8, txid 8, checksum 8}.
+func hasFreelist(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = f.Close() }()
+	const magic, metaBytes, noFreelist = 0xED0CDAED, 80, ^uint64(0)
+	var b [metaBytes]byte
+	var newest, freelist uint64 = 0, noFreelist
+	size := int64(os.Getpagesize())
+	for page := range int64(2) {
+		if _, err := f.ReadAt(b[:], page*size); err != nil || binary.LittleEndian.Uint32(b[16:]) != magic {
+			return false
+		}
+		size = int64(binary.LittleEndian.Uint32(b[24:]))
+		if txid := binary.LittleEndian.Uint64(b[64:]); txid >= newest {
+			newest, freelist = txid, binary.LittleEndian.Uint64(b[48:])
+		}
+	}
+	return freelist != noFreelist
+}
+
+// guard turns a panic, or a fault in the mapped file, into ErrCorrupt.
+// Used as: defer guard(&err).
+func guard(err *error) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("%w: %v", ledger.ErrCorrupt, r)
+	}
+}
+
+// view runs a short read transaction; damage that bbolt trips over is an error.
+func (l *Ledger) view(fn func(*bbolt.Tx) error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer guard(&err)
+	return l.db.View(fn)
+}
+
+// update runs a write transaction. Any error of it other than ErrFenced must
+// end in fail: bbolt may show what it could not make durable.
+func (l *Ledger) update(fn func(*bbolt.Tx) error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer guard(&err)
+	return l.db.Update(fn)
+}
+
+// load reads what is kept in memory.
+func (l *Ledger) load() error {
+	err := l.view(func(tx *bbolt.Tx) error {
+		for _, name := range allBuckets {
+			if tx.Bucket(name) == nil {
+				return fmt.Errorf("%w: bucket %s is missing", ledger.ErrCorrupt, name)
+			}
+		}
+		for _, step := range []func(*bbolt.Tx) error{
+			l.loadHead, l.loadCounts, l.loadMarks, l.loadOpenExceptions,
+		} {
+			if err := step(tx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := l.loadIndex(); err != nil {
+		return err
+	}
+	return l.loadHot()
+}
+
+// loadIndex reads the index of event ids. It is derived: where it is damaged
+// and the file may be written, it is made again.
+func (l *Ledger) loadIndex() error {
+	err := l.view(l.loadRuns)
+	if l.opts.ReadOnly || !l.opts.RebuildIDs && !errors.Is(err, errIndex) {
+		return err
+	}
+	l.opts.Log.Warn().AnErr("err", err).Uint64("head", l.head.Load()).Msg("index of event ids is made again from the log")
+	return l.dropIndex()
+}
+
+func (l *Ledger) loadHead(tx *bbolt.Tx) error {
+	format, err := getMeta(tx, metaFormat)
+	if err != nil {
+		return err
+	}
+	if format != formatVersion {
+		return fmt.Errorf("%w: format is %d, want %d; was it written by another version?", ledger.ErrCorrupt, format, formatVersion)
+	}
+	head, err := getMeta(tx, metaHead)
+	if err != nil {
+		return err
+	}
+	last, err := lastPosition(tx)
+	if err != nil {
+		return err
+	}
+	if last != head {
+		return fmt.Errorf("%w: log ends at %d, want %d", ledger.ErrCorrupt, last, head)
+	}
+	at, err := getMeta(tx, metaCheckpoint)
+	if err != nil {
+		return err
+	}
+	if at > head {
+		return fmt.Errorf("%w: checkpoint is at %d, log ends at %d", ledger.ErrCorrupt, at, head)
+	}
+	l.head.Store(head)
+	l.checkpoint.Store(at)
+	return nil
+}
+
+func lastPosition(tx *bbolt.Tx) (uint64, error) {
+	log := tx.Bucket(bucketLog)
+	k, _ := log.Cursor().Last()
+	if k == nil {
+		return 0, nil
+	}
+	seg := log.Bucket(k)
+	if seg == nil {
+		return 0, fmt.Errorf("%w: segment %x is not a bucket", ledger.ErrCorrupt, k)
+	}
+	k, _ = seg.Cursor().Last()
+	if len(k) != 8 {
+		return 0, fmt.Errorf("%w: last key of the log is %x, want 8 bytes", ledger.ErrCorrupt, k)
+	}
+	return binary.BigEndian.Uint64(k), nil
+}
+
+func putMeta(tx *bbolt.Tx, key []byte, v uint64) error {
+	n := key64(v)
+	if err := tx.Bucket(bucketMeta).Put(key, sealed(key, n[:])); err != nil {
+		return fmt.Errorf("set %s: %w", key, err)
+	}
+	return nil
+}
+
+// getMeta reads a number; one never set is 0.
+func getMeta(tx *bbolt.Tx, key []byte) (uint64, error) {
+	v := tx.Bucket(bucketMeta).Get(key)
+	if v == nil {
+		return 0, nil
+	}
+	payload, err := unseal("meta", key, v)
+	if err != nil {
+		return 0, err
+	}
+	if len(payload) != 8 {
+		return 0, fmt.Errorf("read meta %s: %w: %d bytes, want 8", key, ledger.ErrCorrupt, len(payload))
+	}
+	return binary.BigEndian.Uint64(payload), nil
+}
+
+// Close writes the free list, so that the next Open needs no walk over the
+// file, and closes it. A failed ledger is closed as it is.
+func (l *Ledger) Close() error {
+	l.commitMu.Lock()
+	defer l.commitMu.Unlock()
+	if l.keep.closed {
+		return nil
+	}
+	l.keep.closed = true
+	var err error
+	if !l.opts.ReadOnly && l.failed() == nil {
+		l.db.NoFreelistSync = false
+		err = l.update(func(*bbolt.Tx) error { return nil })
+	}
+	if err := errors.Join(err, l.db.Close()); err != nil {
+		return fmt.Errorf("close ledger: %w", err)
+	}
+	return nil
+}
