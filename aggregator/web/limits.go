@@ -1,0 +1,22 @@
+package web
+
+import "time"
+
+// The bounds of what a browser can ask for.
+const (
+	StreamsMax        = 512              // open event streams; beyond, 503
+	streamWriteMax    = 10 * time.Second // a reader slower than this is dropped and comes back
+	streamIdle        = 15 * time.Second // a comment is sent at least this often
+	streamRetryMS     = 2000
+	bodyBytesMax      = 64 << 10
+	queryBytesMax     = 128 // a search box
+	noteBytesMax      = 500 // why an exception was discarded
+	exceptionsPerPage = 100
+	exceptionsCSVMax  = 10_000
+	explainLinesMax   = 100
+	suggestionsMax    = 12
+	storeExceptions   = 8 // recent ones on a store's page
+	denseFrom         = 1200
+	loginsPerMinute   = 20
+	documentBytesMax  = 32 << 10 // of an exception's document, as shown
+)

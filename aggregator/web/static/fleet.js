@@ -1,0 +1,205 @@
+// The fleet page: server-rendered tiles made live by one event stream.
+import { $, num, set, ago, tone, onTheme, fragment, toast } from "./base.js";
+import { curve } from "./chart.js";
+
+const LABEL = ["< 30 s", "< 2 min", "< 5 min", "< 15 min", "< 1 h", "< 6 h", "over 6 h", "offline"], LIMIT = [30, 120, 300, 900, 3600, 21600];
+const STATE = ["online", "pos_silent", "draining", "rebuilding", "stuck", "offline"], WORD = ["Online", "POS silent", "Draining", "Rebuilding", "Stuck", "Offline"];
+const main = $("main"), regions = $("regions"), tiles = regions ? [...regions.querySelectorAll(".s")] : [], n = tiles.length;
+const tile = new Array(n), mark = new Float64Array(n), backlog = new Float64Array(n), state = new Uint8Array(n), level = new Uint8Array(n), text = new Array(n), incidents = new Uint16Array(n);
+let skew = Date.now() - Number(main.dataset.now), touched = new Set(); // skew: this clock minus the server's
+const OPENED = Number(main.dataset.now);
+for (const t of tiles) {
+  const i = +t.dataset.i, c = t.className;
+  tile[i] = t; mark[i] = +t.dataset.w; backlog[i] = +t.dataset.b; incidents[i] = +t.dataset.c; level[i] = +/ l(\d)/.exec(c)[1]; state[i] = +/ p(\d)/.exec(c)[1];
+  text[i] = (t.title.replace(/ · [^·]*$/, "") + " " + t.closest(".region").firstElementChild.firstChild.textContent).toLowerCase();
+}
+const behind = (i, now) => mark[i] === -1 ? 0 : Math.max(0, (now - (mark[i] || OPENED)) / 1000);
+const levelOf = (i, now) => { if (state[i] === 5) return 7; const s = behind(i, now); let k = 0; while (k < 6 && s >= LIMIT[k]) k++; return k; };
+const nameOf = (i) => tile[i].title.replace(/ · [^·]*$/, "");
+const stats = { applied: 0, ms: [], sort: [], bytes: 0, changed: 0 }; // read by the measurement
+window.__stats = stats;
+
+// --- the clock: lag grows by itself, so the server only sends what changed
+let lastMsg = 0, held = 0;
+for (let i = 0; i < n; i++) held += backlog[i];
+function paint() {
+  const t0 = performance.now(), now = Date.now() - skew, count = new Uint32Array(8), states = new Uint32Array(6);
+  let worst = -1, cur = 0, far = -1, refilter = false;
+  for (let i = 0; i < n; i++) {
+    const k = levelOf(i, now), s = behind(i, now);
+    if (k !== level[i]) { tile[i].classList.replace("l" + level[i], "l" + k); level[i] = k; stats.changed++; refilter = true; }
+    count[k]++; states[state[i]]++;
+    if (state[i] !== 5 && s < 60) cur++;
+    if (s > far && (k > 0 || state[i] > 0)) { far = s; worst = i; }
+  }
+  set("cur", num.format(cur)); set("late", num.format(count[3] + count[4] + count[5] + count[6])); set("off", num.format(count[7])); set("stuck", num.format(states[4])); set("backlog", num.format(held));
+  $("worstline").hidden = worst < 0;
+  set("worstlag", worst < 0 ? "none" : ago(far));
+  if (worst >= 0) { set("worst", `${nameOf(worst)}, ${ago(far)}`); $("worst").href = tile[worst].href; }
+  keys.forEach((b, k) => { const e = b.lastElementChild, v = num.format(count[k]); if (e.textContent !== v) e.textContent = v; });
+  stateKeys.forEach((b, k) => { const e = b.lastElementChild, v = num.format(states[k]); if (e.textContent !== v) e.textContent = v; });
+  stale();
+  if (refilter && filtered()) filter(false);
+  dots(now);
+  stats.ms.push(performance.now() - t0);
+}
+function stale() {
+  const quiet = lastMsg ? (performance.now() - lastMsg) / 1000 : (performance.now() / 1000), lost = quiet > 5, e = $("live");
+  e.classList.toggle("lost", lost && lastMsg > 0); e.classList.toggle("on", !lost && lastMsg > 0);
+  set("live", !lastMsg ? "connecting" : lost ? `no data for ${ago(quiet)}` : "live");
+  document.body.classList.toggle("stale", lost && lastMsg > 0);
+}
+
+// --- sort: trouble first inside each region, never under the reader's hand
+function sort() {
+  if (regions.matches(":hover") || regions.contains(document.activeElement)) return;
+  const t0 = performance.now();
+  const rank = (t) => { const i = +t.dataset.i; return state[i] === 0 && level[i] === 0 ? 1e15 + i : -state[i] * 1e14 + (mark[i] === -1 ? 9e13 : mark[i]); };
+  for (const box of regions.querySelectorAll(".tiles")) {
+    const kids = [...box.children], want = kids.map((t) => [rank(t), t]).sort((a, b) => a[0] - b[0]);
+    if (want.some(([, t], k) => t !== kids[k])) box.append(...want.map(([, t]) => t));
+  }
+  stats.sort.push(performance.now() - t0);
+}
+
+// --- the stream
+let es, rev = main.dataset.rev;
+function connect() {
+  es = new EventSource(`/ui/stream?boot=${encodeURIComponent(main.dataset.boot)}&since=${rev}`);
+  es.addEventListener("reload", () => { es.close(); location.reload(); });
+  es.addEventListener("fleet", (e) => {
+    const m = JSON.parse(e.data); lastMsg = performance.now(); skew = Date.now() - m.t; rev = m.r; stats.bytes += e.data.length; stats.applied++;
+    let fresh = false;
+    for (const [i, w, b, s, c] of m.d) {
+      if (i >= n) { fresh = true; continue; }
+      held += b - backlog[i]; mark[i] = w; backlog[i] = b; incidents[i] = c;
+      if (s !== state[i]) { const t = tile[i]; t.classList.replace("p" + state[i], "p" + s); t.title = `${nameOf(i)} · ${WORD[s]}`; state[i] = s; if (filtered()) filter(false); }
+      if (tile[i] === shown) refresh();
+    }
+    set("rate", num.format(m.rate < 10 ? Math.round(m.rate * 10) / 10 : Math.round(m.rate))); set("open", num.format(m.open)); set("merged", num.format(m.merged));
+    const b = $("n-open"); if (b) { b.hidden = !m.open; b.textContent = num.format(m.open); }
+    if (fresh && !regions.matches(":hover")) location.reload(); // a store that this page has no tile for
+    requestAnimationFrame(paint);
+  });
+  es.onerror = () => { if (es.readyState === EventSource.CLOSED) { setTimeout(connect, 5000); } };
+}
+
+// --- filters, kept in the address bar
+const keys = [...document.querySelectorAll(".key[data-level]")], stateKeys = [...document.querySelectorAll(".key[data-state]")], p = new URLSearchParams(location.search);
+let only = p.has("lag") ? +p.get("lag") : -1, onlyState = STATE.indexOf(p.get("state")), query = (p.get("q") ?? "").toLowerCase();
+const filtered = () => only >= 0 || onlyState >= 0 || query !== "" || p.has("region") || p.has("version") || p.has("incident");
+function filter(write = true) {
+  let hit = 0;
+  for (let i = 0; i < n; i++) {
+    const off = tile[i].dataset.x === "1" || (only >= 0 && level[i] !== only) || (onlyState >= 0 && state[i] !== onlyState) || (query !== "" && !text[i].includes(query));
+    tile[i].classList.toggle("off", off); if (!off) hit++;
+  }
+  for (const r of regions.children) r.classList.toggle("none", filtered() && !r.querySelector(".s:not(.off)"));
+  keys.forEach((b, k) => b.setAttribute("aria-pressed", k === only));
+  stateKeys.forEach((b, k) => b.setAttribute("aria-pressed", k === onlyState));
+  $("matched").hidden = !filtered(); $("matched").firstElementChild.textContent = num.format(hit);
+  if (write) {
+    const put = (k, v) => v ? p.set(k, v) : p.delete(k);
+    put("lag", only >= 0 ? String(only) : ""); put("state", STATE[onlyState] ?? ""); put("q", query);
+    history.replaceState(null, "", location.pathname + (p.size ? "?" + p : ""));
+  }
+  $("csv").href = "/fleet.csv" + location.search;
+}
+
+// --- the panel
+let shown, pending, at = 0;
+async function show(t, write = true) {
+  regions.querySelector("[aria-current]")?.removeAttribute("aria-current"); t.setAttribute("aria-current", "true"); shown = t;
+  if (write) { p.set("store", t.textContent); history.replaceState(null, "", location.pathname + "?" + p); }
+  pending?.abort(); pending = new AbortController(); at = performance.now();
+  try {
+    const f = await fragment(`/ui/stores/${encodeURIComponent(t.textContent)}/panel`, pending.signal);
+    $("side").replaceChildren(f); draw();
+  } catch (x) { if (x.name !== "AbortError") toast("The store's details did not arrive."); }
+}
+async function draw() {
+  const c = $("side").querySelector("[data-history]"); if (!c) return;
+  const h = await (await fetch(c.dataset.history)).json(); if (!c.isConnected) return;
+  if (h.t.length > 1) await curve(c, h, "lag"); else c.classList.add("nothing");
+}
+let waiting;
+function refresh() { // the shown store changed: at most every 3 s, never under the hand
+  if (waiting) return;
+  waiting = setTimeout(() => { waiting = 0; if (shown && !$("side").matches(":hover, :focus-within")) show(shown, false); }, Math.max(0, 3000 - (performance.now() - at)));
+}
+
+// --- keys: one tab stop, arrows move by geometry
+function focusTile(t) { regions.querySelector("[tabindex='0']")?.setAttribute("tabindex", "-1"); t.tabIndex = 0; t.focus({ preventScroll: false }); show(t); }
+function go(t, key) {
+  const all = [...regions.querySelectorAll(".region:not(.none) .s:not(.off)")], k = all.indexOf(t), r = t?.getBoundingClientRect();
+  const row = (dir) => { let best, bd = 1e9; for (const x of all) { const q = x.getBoundingClientRect(), dy = (q.top - r.top) * dir; if (dy < 5) continue; const d = dy * 9 + Math.abs(q.left - r.left); if (d < bd) { bd = d; best = x; } } return best; };
+  return { ArrowRight: () => all[k + 1], j: () => all[k + 1], ArrowLeft: () => all[k - 1], k: () => all[Math.max(0, k - 1)], ArrowDown: () => row(1), ArrowUp: () => row(-1), Home: () => all[0], End: () => all.at(-1) }[key]?.();
+}
+if (n) {
+  const first = regions.querySelector(".s:not(.off)") ?? tiles[0]; first.tabIndex = 0;
+  addEventListener("keydown", (e) => {
+    if (e.ctrlKey || e.metaKey || e.altKey) return;
+    const t = e.target.closest?.(".s");
+    if (e.key === "Escape" && !e.target.closest?.("dialog") && filtered()) { only = onlyState = -1; query = ""; $("q").value = ""; filter(); return; }
+    if (e.target.closest?.("input, select, dialog")) return;
+    if (!t && e.key !== "j" && e.key !== "k") return;
+    const to = go(t ?? shown, e.key); if (to) { e.preventDefault(); focusTile(to); }
+  });
+  regions.addEventListener("click", (e) => { const t = e.target.closest(".s"); if (t && !e.metaKey && !e.ctrlKey && !e.shiftKey) { e.preventDefault(); focusTile(t); if (innerWidth < 1080) $("side").scrollIntoView({ block: "nearest", behavior: "smooth" }); } });
+  regions.addEventListener("dblclick", (e) => { const t = e.target.closest(".s"); if (t) location.assign(t.href); });
+  regions.addEventListener("keydown", (e) => { const t = e.target.closest(".s"); if (t && e.key === "Enter") { e.preventDefault(); e.stopPropagation(); location.assign(t.href); } });
+  keys.forEach((b, k) => b.addEventListener("click", () => { only = only === k ? -1 : k; filter(); }));
+  stateKeys.forEach((b, k) => b.addEventListener("click", (e) => { e.preventDefault(); onlyState = onlyState === k ? -1 : k; filter(); }));
+  $("q").addEventListener("input", (e) => { query = e.target.value.trim().toLowerCase(); filter(); });
+  $("q").form.addEventListener("submit", (e) => { e.preventDefault(); const hit = regions.querySelector(".s:not(.off)"); if (hit) focusTile(hit); });
+  $("filters").addEventListener("change", (e) => { p.set(e.target.name, e.target.value); if (!e.target.value) p.delete(e.target.name); location.assign("/?" + p); });
+  $("clear").addEventListener("click", (e) => { if (p.has("region") || p.has("version") || p.has("incident")) return; e.preventDefault(); only = onlyState = -1; query = ""; $("q").value = ""; filter(); });
+}
+
+// --- canvases
+function ctx(c) { const w = c.clientWidth, d = devicePixelRatio || 1; c._h ??= +c.getAttribute("height"); if (c._w !== w || c._d !== d) { c._w = w; c._d = d; c.width = w * d; c.height = c._h * d; c.style.height = c._h + "px"; } const g = c.getContext("2d"); g.setTransform(d, 0, 0, d, 0, 0); g.clearRect(0, 0, w, c._h); return [g, w, c._h]; }
+let pal, tones;
+const palette = () => pal ??= LABEL.map((_, k) => tone(`--l${k}`)), T = () => tones ??= { soft: tone("--soft"), line: tone("--line") };
+function dots(now) {
+  const [g, w, h] = ctx($("dots")), base = h - 20, c0 = palette(), hi = Math.log(86400), x = (s) => Math.log(Math.max(1, Math.min(86400, s))) / hi * (w - 8) + 4;
+  const step = 8, cols = Math.ceil(w / step) + 1, grid = new Uint16Array(cols * 8);
+  for (let i = 0; i < n; i++) grid[(x(behind(i, now)) / step | 0) * 8 + level[i]]++;
+  let max = 1; for (let c = 0; c < cols; c++) { let t = 0; for (let k = 0; k < 8; k++) t += grid[c * 8 + k]; if (t > max) max = t; }
+  const unit = (base - 4) / Math.sqrt(max); // a square root keeps a lone late store visible beside hundreds of current ones
+  for (let c = 0; c < cols; c++) {
+    let t = 0; for (let k = 0; k < 8; k++) t += grid[c * 8 + k]; if (!t) continue;
+    const hgt = Math.max(4, unit * Math.sqrt(t)); let y = base;
+    g.save(); g.beginPath(); g.roundRect(c * step + .75, base - hgt, step - 1.5, hgt, [2.5, 2.5, 0, 0]); g.clip();
+    for (let k = 0; k < 8; k++) { const v = grid[c * 8 + k]; if (!v) continue; const dh = hgt * v / t; g.fillStyle = c0[k]; g.fillRect(c * step, y - dh, step, dh); y -= dh; }
+    g.restore();
+  }
+  g.fillStyle = T().line; g.fillRect(0, base + .5, w, 1); g.font = "11px Inter"; g.fillStyle = T().soft;
+  const all = [[1, "1 s"], [30, "30 s"], [120, "2 min"], [900, "15 min"], [3600, "1 h"], [21600, "6 h"], [86400, "1 d"]];
+  for (const [s, l] of w < 420 ? all.filter((_, i) => i !== 2 && i !== 3) : all) { const px = x(s); g.textAlign = s === 1 ? "left" : s === 86400 ? "right" : "center"; g.fillText(l, px, h - 3); g.fillRect(px, base + 1, 1, 3); }
+}
+let cols24;
+async function hist(again) {
+  if (!cols24 || again) cols24 = await (await fetch("/ui/bands")).json();
+  const [g, w, h] = ctx($("hist")), c0 = palette(), left = 58, day = 86400e3, now = Date.now() - skew, from = now - day, rh = (h - 18) / 8, cw = Math.max(1.5, (w - left) / 288);
+  g.font = "11px Inter"; g.textBaseline = "middle";
+  for (let k = 0; k < 8; k++) { g.fillStyle = T().soft; g.textAlign = "left"; g.fillText(LABEL[k], 0, (7 - k) * rh + rh / 2); g.fillStyle = T().line; g.fillRect(left, (8 - k) * rh - .5, w - left, .5); }
+  for (const c of cols24) {
+    const px = left + (c.t / 1e3 - from) / day * (w - left); if (px < left - cw) continue;
+    for (let k = 0; k < 8; k++) { const v = c.n[k]; if (!v) continue; g.globalAlpha = Math.min(1, .3 + .7 * Math.sqrt(v / n * (k ? 6 : 1))); g.fillStyle = c0[k]; g.fillRect(Math.max(left, px), (7 - k) * rh + 1, Math.max(1.5, cw - .5), rh - 2); }
+  }
+  g.globalAlpha = 1; g.fillStyle = T().soft; g.textBaseline = "alphabetic";
+  for (let q = 0; q <= 4; q++) { const d = new Date(Date.now() - (4 - q) * 6 * 36e5); g.textAlign = q === 4 ? "right" : q ? "center" : "left"; g.fillText(q === 4 ? "now" : d.toTimeString().slice(0, 5), left + (w - left) * q / 4, h - 2); }
+}
+
+if (n) {
+  connect();
+  setInterval(() => document.hidden || paint(), 1000);
+  setInterval(() => document.hidden || sort(), 5000);
+  setInterval(() => document.hidden || hist(true).catch(() => {}), 60000);
+  onTheme(() => { pal = tones = undefined; paint(); hist(); draw(); });
+  addEventListener("resize", () => { dots(Date.now() - skew); hist(); draw(); });
+  filter(false);
+  document.fonts.ready.then(() => { paint(); performance.mark("ready"); hist().catch(() => {}); const q = $("side").querySelector("[data-store]"), t = q && tiles.find((x) => x.textContent === q.dataset.store); if (t) { t.setAttribute("aria-current", "true"); shown = t; } draw(); });
+} else {
+  const e = new EventSource("/ui/stream?since=0"); e.addEventListener("fleet", (m) => { if (JSON.parse(m.data).d.length) location.reload(); });
+}
