@@ -8,7 +8,7 @@ MAKEFLAGS   += --no-print-directory
 GO          ?= go
 # Packages built and tested at a time. Their tests use all cores by themselves.
 P           ?= 2
-# Stores of the demo's fleet: 400 want about 2 GB of memory, 40 a small machine.
+# Stores of the demo's fleet; 40 suit a small machine.
 STORES      ?= 400
 FUZZTIME    ?= 30s
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
