@@ -298,10 +298,6 @@ func (r *docReader) checkLine(i int, l *Line) {
 		r.invalid(linePointer(i, "quantity"), "is zero: leave lines out that move nothing")
 	}
 	switch r.e.Kind {
-	case KindReturn:
-		if l.Disposition == DispositionNone {
-			l.Disposition = DispositionUnknown // on hand, but unavailable until judged
-		}
 	case KindCount:
 		if l.CountedAt.IsZero() {
 			l.CountedAt = r.countedAt

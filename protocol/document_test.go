@@ -47,7 +47,7 @@ func TestDecodeEachKind(t *testing.T) {
 			func(e *Event) any {
 				return []any{e.OriginalDocument, e.OriginalStore, e.Lines[0].Disposition, e.Lines[1].Disposition, e.Lines[1].Line}
 			},
-			[]any{"S1", StoreID("S0007"), DispositionUnknown, DispositionSellable, 2}},
+			[]any{"S1", StoreID("S0007"), DispositionNone, DispositionSellable, 2}},
 		{KindReturn, `"lines":[{"sku":"A","quantity":1,"original_document_id":"S1"},{"sku":"B","quantity":1,"original_document_id":"S1"}]`,
 			func(e *Event) any { return e.OriginalDocument }, "S1"},
 		{KindCount, `"scope":"zone","session":"C1","zone":"aisle 4","counted_at":"2026-11-23T10:00:00Z","lines":[{"sku":"A","quantity":0},{"sku":"B","quantity":1,"counted_at":"2026-11-23T10:01:00Z"}]`,

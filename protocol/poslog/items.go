@@ -60,7 +60,6 @@ func (r *reader) items(retail *node) (sold, back []protocol.Line, flags protocol
 		case it.dropped:
 		case it.sold < 0:
 			l.Quantity = -it.sold
-			l.Disposition = protocol.DispositionUnknown
 			back = append(back, l)
 		default:
 			l.Quantity = it.sold
