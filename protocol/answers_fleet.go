@@ -43,3 +43,22 @@ type BandColumn struct {
 	AtUS  int64  `json:"t"`
 	Count [8]int `json:"n"`
 }
+
+// BandNames are the lag bands of the fleet in words.
+var BandNames = [8]string{"< 30 s", "< 2 min", "< 5 min", "< 15 min", "< 1 h", "< 6 h", "over 6 h", "offline"}
+
+var bandLimitsUS = [6]int64{30e6, 120e6, 300e6, 900e6, 3600e6, 21600e6}
+
+// Band is the lag band of a store whose knowledge is behindUS old: 0 to 6 by
+// lag, 7 offline whatever its lag.
+func Band(p Presence, behindUS int64) int {
+	if p == PresenceOffline {
+		return len(BandNames) - 1
+	}
+	for i, l := range bandLimitsUS {
+		if behindUS < l {
+			return i
+		}
+	}
+	return len(bandLimitsUS)
+}

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"tillwire/deploy"
 	"tillwire/protocol"
 	"tillwire/store/ledger"
 )
@@ -437,10 +438,13 @@ func TestAgentsPerStoreAreBounded(t *testing.T) {
 	}
 }
 
-func TestEveryCodeHasARemedy(t *testing.T) {
+func TestEveryCodeHasARemedyAndASectionInTheManual(t *testing.T) {
 	for _, c := range Codes {
 		if Remedies[c] == "" {
 			t.Errorf("%s has no remedy", c)
+		}
+		if !strings.Contains(string(deploy.Operations), "\n## "+c+"\n") {
+			t.Errorf("%s is no heading of deploy/OPERATIONS.md", c)
 		}
 	}
 }

@@ -240,17 +240,3 @@ func severity(p protocol.Presence) int {
 	}
 	return 5
 }
-
-// Band is the lag band of a store; see BandNames.
-func Band(p protocol.Presence, behindUS int64) int {
-	if p == protocol.PresenceOffline {
-		return BandOffline
-	}
-	s := float64(behindUS) / 1e6
-	for i, l := range BandLimitsS {
-		if s < l {
-			return i
-		}
-	}
-	return len(BandLimitsS)
-}

@@ -33,13 +33,3 @@ const (
 	DefaultPOSSilent  = 30 * time.Minute
 	DefaultFeedSilent = 26 * time.Hour // a nightly feed, and two hours of patience
 )
-
-// BandLimitsS are the upper limits, in seconds, of the lag bands; what is beyond
-// the last is band 6, and offline stores are band 7 whatever their lag.
-var BandLimitsS = [6]float64{30, 120, 300, 900, 3600, 21600}
-
-// BandOffline is the band of offline stores.
-const BandOffline = 7
-
-// BandNames are the bands in words.
-var BandNames = [8]string{"< 30 s", "< 2 min", "< 5 min", "< 15 min", "< 1 h", "< 6 h", "over 6 h", "offline"}

@@ -156,7 +156,7 @@ func (f *Fleet) sum(n *Snapshot) {
 		t.BacklogEvents += s.Backlog
 		t.MergedEvents += s.MergedSeq
 		behind := s.BehindUS(n.AtUS)
-		n.Bands[Band(s.Presence, behind)]++
+		n.Bands[protocol.Band(s.Presence, behind)]++
 		if s.Presence != protocol.PresenceOffline && behind < 60_000_000 {
 			t.Current++
 		}

@@ -57,7 +57,7 @@ type filter struct {
 
 func filterOf(r *http.Request) filter {
 	f := filter{Band: -1, Region: query(r, "region"), Version: query(r, "version"), Code: query(r, "incident"), Query: query(r, "q")}
-	if n, err := strconv.Atoi(query(r, "lag")); err == nil && n >= 0 && n < len(bandNames) {
+	if n, err := strconv.Atoi(query(r, "lag")); err == nil && n >= 0 && n < len(protocol.BandNames) {
 		f.Band = n
 	}
 	if p := protocol.Presence(query(r, "state")); slices.Contains(presences[:], p) {
@@ -87,7 +87,7 @@ func makeTile(t *protocol.Tile, atUS int64) tileData {
 	if t.Source {
 		d.lag, d.WatermarkMS = 0, -1
 	}
-	d.Band = band(t.Presence, d.lag)
+	d.Band = protocol.Band(t.Presence, d.lag)
 	if d.Region == "" {
 		d.Region = "No region"
 	}

@@ -138,7 +138,7 @@ func parseTemplates(w *Web) (*template.Template, error) {
 		"signed":   signed,
 		"path":     url.PathEscape,
 		"section":  func(code string) bool { return w.sections[code] },
-		"bands":    func() [8]string { return bandNames },
+		"bands":    func() [8]string { return protocol.BandNames },
 		"states":   func() []protocol.Presence { return presences[:] },
 		"add":      func(a, b int) int { return a + b },
 		"words":    func(s string) string { return strings.ReplaceAll(s, "_", " ") },
@@ -267,22 +267,4 @@ func presenceWord(p protocol.Presence) string {
 		return "unknown"
 	}
 	return strings.ToUpper(string(p[:1])) + string(p[1:])
-}
-
-// bandNames are those of fleet.BandNames; a test holds them together.
-var (
-	bandNames   = [8]string{"< 30 s", "< 2 min", "< 5 min", "< 15 min", "< 1 h", "< 6 h", "over 6 h", "offline"}
-	bandLimitsS = [6]float64{30, 120, 300, 900, 3600, 21600}
-)
-
-func band(p protocol.Presence, behindUS int64) int {
-	if p == protocol.PresenceOffline {
-		return 7
-	}
-	for i, l := range bandLimitsS {
-		if float64(behindUS)/1e6 < l {
-			return i
-		}
-	}
-	return 6
 }
