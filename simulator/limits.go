@@ -15,6 +15,7 @@ const (
 	answerBytesMax  = 32 << 20 // any answer of the programs
 	settleMax       = 180 * time.Second
 	stopMax         = 30 * time.Second
+	startMax        = 60 * time.Second // one program, from Run to Ready
 	cutOffMin       = 75 * time.Second // a till cut off from its agent posts at least this late (> LateTolerance)
 	countLagMax     = 40 * time.Second // from the counting of a shelf to the count's arrival
 	truthHorizon    = 10 * time.Minute // movements kept to judge counts that arrive late; > cutOffMax + countLagMax

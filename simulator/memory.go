@@ -1,0 +1,44 @@
+package simulator
+
+import (
+	"bytes"
+	"os"
+	"runtime"
+	"strconv"
+)
+
+// residentBytes is this process's resident memory now and at its peak. Where
+// the system has no /proc, it is what the Go runtime holds.
+func residentBytes() (now, peak int64) {
+	if now, peak, ok := residentOf("self"); ok {
+		return now, peak
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.Sys - m.HeapReleased), int64(m.Sys)
+}
+
+// residentOf reads /proc/PID/status.
+func residentOf(pid string) (now, peak int64, ok bool) {
+	b, err := os.ReadFile("/proc/" + pid + "/status")
+	if err != nil {
+		return 0, 0, false
+	}
+	for line := range bytes.Lines(b) {
+		f := bytes.Fields(line)
+		if len(f) < 2 {
+			continue
+		}
+		kb, err := strconv.ParseInt(string(f[1]), 10, 64)
+		if err != nil {
+			continue
+		}
+		switch string(f[0]) {
+		case "VmRSS:":
+			now = kb << 10
+		case "VmHWM:":
+			peak = kb << 10
+		}
+	}
+	return now, peak, now > 0
+}
