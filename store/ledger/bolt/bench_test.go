@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -101,7 +103,9 @@ type benchCase struct{ n, perFrame int }
 
 var benchCases = []benchCase{{500, 100}, {500, 2}, {4000, 200}, {4000, 10}}
 
-func (c benchCase) String() string { return fmt.Sprintf("batch=%d/journals=%d", c.n, min(c.n/c.perFrame, benchJournals)) }
+func (c benchCase) String() string {
+	return fmt.Sprintf("batch=%d/journals=%d", c.n, min(c.n/c.perFrame, benchJournals))
+}
 
 // benchPool is how many batches are made at once, outside of the clock.
 const benchPool = 20
@@ -143,42 +147,19 @@ func BenchmarkCommit(b *testing.B) {
 func BenchmarkBareBolt(b *testing.B) {
 	for _, c := range benchCases {
 		b.Run(c.String(), func(b *testing.B) {
-			db, err := bbolt.Open(filepath.Join(b.TempDir(), "bare.db"), 0o600, &bbolt.Options{NoFreelistSync: true, FreelistType: bbolt.FreelistMapType})
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer func() { _ = db.Close() }()
+			db := openBare(b)
 			s := newBenchSource()
-			type row struct{ k, v []byte }
-			var pool [][]row
+			var pool [][]bareRow
 			b.ReportAllocs()
 			for b.Loop() {
 				if len(pool) == 0 {
 					b.StopTimer()
 					for range benchPool {
-						var rows []row
-						for _, e := range s.batch(c.n, c.perFrame).Entries {
-							k := key64(uint64(e.Position))
-							rows = append(rows, row{k[:], appendEntry(nil, k[:], &e)})
-						}
-						pool = append(pool, rows)
+						pool = append(pool, bareRows(s.batch(c.n, c.perFrame)))
 					}
 					b.StartTimer()
 				}
-				err := db.Update(func(tx *bbolt.Tx) error {
-					bucket, err := tx.CreateBucketIfNotExists([]byte("log"))
-					if err != nil {
-						return err
-					}
-					bucket.FillPercent = fillAppend
-					for _, r := range pool[0] {
-						if err := bucket.Put(r.k, r.v); err != nil {
-							return err
-						}
-					}
-					return nil
-				})
-				if err != nil {
+				if err := putBare(db, pool[0]); err != nil {
 					b.Fatal(err)
 				}
 				pool = pool[1:]
@@ -186,4 +167,88 @@ func BenchmarkBareBolt(b *testing.B) {
 			b.ReportMetric(float64(b.N*c.n)/b.Elapsed().Seconds(), "events/s")
 		})
 	}
+}
+
+// BenchmarkCommitBesideBare commits in turns to a ledger and to a bare bbolt,
+// so that both see the same noise; the ratio is of medians.
+func BenchmarkCommitBesideBare(b *testing.B) {
+	for _, c := range benchCases {
+		b.Run(c.String(), func(b *testing.B) { besideBare(b, c) })
+	}
+}
+
+func besideBare(b *testing.B, c benchCase) {
+	l, err := Open(Options{Path: filepath.Join(b.TempDir(), "ledger.db")})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	bare := openBare(b)
+	s := newBenchSource()
+	if err := l.Commit(context.Background(), &ledger.Batch{Journals: s.journals()}); err != nil {
+		b.Fatal(err)
+	}
+	var ours, theirs []time.Duration
+	for b.Loop() {
+		batch := s.batch(c.n, c.perFrame)
+		rows := bareRows(batch)
+		start := time.Now()
+		if err := l.Commit(context.Background(), batch); err != nil {
+			b.Fatal(err)
+		}
+		mid := time.Now()
+		if err := putBare(bare, rows); err != nil {
+			b.Fatal(err)
+		}
+		ours, theirs = append(ours, mid.Sub(start)), append(theirs, time.Since(mid))
+	}
+	var sumOurs, sumTheirs time.Duration
+	for i := range ours {
+		sumOurs, sumTheirs = sumOurs+ours[i], sumTheirs+theirs[i]
+	}
+	slices.Sort(ours)
+	slices.Sort(theirs)
+	perS := func(d time.Duration) float64 { return float64(c.n) / d.Seconds() }
+	mo, mt := ours[len(ours)/2], theirs[len(theirs)/2]
+	b.ReportMetric(perS(mo), "events/s")
+	b.ReportMetric(perS(mt), "bare_events/s")
+	b.ReportMetric(float64(mt)/float64(mo), "ratio_p50")
+	b.ReportMetric(float64(sumTheirs)/float64(sumOurs), "ratio_mean")
+	b.ReportMetric(float64(ours[len(ours)-1].Microseconds())/1000, "pause_ms_max")
+}
+
+type bareRow struct{ k, v []byte }
+
+func bareRows(batch *ledger.Batch) []bareRow {
+	rows := make([]bareRow, len(batch.Entries))
+	for i := range batch.Entries {
+		k := key64(uint64(batch.Entries[i].Position))
+		rows[i] = bareRow{k[:], appendEntry(nil, k[:], &batch.Entries[i])}
+	}
+	return rows
+}
+
+func openBare(b *testing.B) *bbolt.DB {
+	db, err := bbolt.Open(filepath.Join(b.TempDir(), "bare.db"), 0o600, &bbolt.Options{NoFreelistSync: true, FreelistType: bbolt.FreelistMapType})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+func putBare(db *bbolt.DB, rows []bareRow) error {
+	return db.Update(func(tx *bbolt.Tx) error {
+		bucket, err := tx.CreateBucketIfNotExists([]byte("log"))
+		if err != nil {
+			return err
+		}
+		bucket.FillPercent = fillAppend
+		for _, r := range rows {
+			if err := bucket.Put(r.k, r.v); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }

@@ -2,7 +2,6 @@ package bolt
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -157,36 +156,38 @@ func (w *writer) write(tx *bbolt.Tx) error {
 	return w.l.step("sync")
 }
 
-// putEntries appends to the log. Values stay in the arena until the commit has
-// written them to pages.
+// putEntries appends to the log, in blocks. Values stay in the arena until the
+// commit has written them to pages.
 func (w *writer) putEntries(tx *bbolt.Tx) error {
-	if len(w.b.Entries) == 0 {
+	entries := w.b.Entries
+	if len(entries) == 0 {
 		return nil
 	}
 	log := tx.Bucket(bucketLog)
 	log.FillPercent = fillAppend
 	arena := w.l.arena[:0]
-	var seg *bbolt.Bucket
-	no := uint64(0)
-	for i := range w.b.Entries {
-		e := &w.b.Entries[i]
-		if n := segmentOf(e.Position); seg == nil || n != no {
-			name := key64(n)
-			var err error
-			if seg, err = log.CreateBucketIfNotExists(name[:]); err != nil {
-				return fmt.Errorf("create segment %d: %w", n, err)
-			}
-			seg.FillPercent = fillAppend
-			no = n
+	for len(entries) > 0 {
+		first := entries[0].Position
+		room := (segmentOf(first)+1)*segmentEntries - uint64(first) + 1
+		from, n := len(arena), 0
+		for n < len(entries) && uint64(n) < room && (n == 0 || len(arena)-from < blockBytes) {
+			arena = appendFramed(arena, &entries[n])
+			n++
 		}
-		key := key64(uint64(e.Position))
-		at := len(arena)
-		arena = appendEntry(arena, key[:], e)
-		if err := seg.Put(key[:], arena[at:len(arena):len(arena)]); err != nil {
-			return fmt.Errorf("put entry %d: %w", e.Position, err)
+		entries = entries[n:]
+		name, key := key64(segmentOf(first)), key64(uint64(first))
+		seg, err := log.CreateBucketIfNotExists(name[:])
+		if err != nil {
+			return fmt.Errorf("create segment %d: %w", segmentOf(first), err)
+		}
+		seg.FillPercent = fillAppend
+		if err := seg.Put(key[:], arena[from:len(arena):len(arena)]); err != nil {
+			return fmt.Errorf("put entries %d to %d: %w", first, first+ledger.Position(n)-1, err)
 		}
 	}
-	w.l.arena = arena
+	if w.l.arena = arena; cap(arena) > arenaKeepMax {
+		w.l.arena = nil
+	}
 	return putMeta(tx, metaHead, uint64(w.b.Entries[len(w.b.Entries)-1].Position))
 }
 
@@ -194,14 +195,12 @@ func segmentOf(p ledger.Position) uint64 { return (uint64(p) - 1) / segmentEntri
 
 func (w *writer) putMarks(tx *bbolt.Tx) error {
 	bucket := tx.Bucket(bucketMarks)
+	bucket.FillPercent = fillAppend // journals are few and stay: full pages are fewer to write
 	for i := range w.b.Marks {
 		m := &w.b.Marks[i]
-		v, err := json.Marshal(m)
-		if err != nil {
-			return fmt.Errorf("encode mark of %s: %w", m.Origin, err)
-		}
 		key := originKey(m.Origin)
-		if err := bucket.Put(key, sealed(key, v)); err != nil {
+		v := appendMark(make([]byte, crcBytes, 160), m)
+		if err := bucket.Put(key, seal(key, v, 0)); err != nil {
 			return fmt.Errorf("put mark of %s: %w", m.Origin, err)
 		}
 	}

@@ -141,6 +141,45 @@ func appendEntry(b, key []byte, e *ledger.Entry) []byte {
 	return seal(key, b, at)
 }
 
+// A block is the value of one key of the log: entries in order of position,
+// the first being the key's, each framed by its length. A key for each entry
+// would cost bbolt more than the entry's bytes do.
+//
+//	block = { length of value, 4 bytes little endian ‖ value }
+const frameBytes = 4
+
+func appendFramed(b []byte, e *ledger.Entry) []byte {
+	at := len(b)
+	key := key64(uint64(e.Position))
+	b = appendEntry(append(b, 0, 0, 0, 0), key[:], e)
+	binary.LittleEndian.PutUint32(b[at:], uint32(len(b)-at-frameBytes))
+	return b
+}
+
+// cutFrame takes the first value off a block.
+func cutFrame(block []byte) (value, rest []byte, ok bool) {
+	if len(block) < frameBytes {
+		return nil, nil, false
+	}
+	n := binary.LittleEndian.Uint32(block)
+	if uint64(n) > uint64(len(block)-frameBytes) {
+		return nil, nil, false
+	}
+	end := frameBytes + int(n)
+	return block[frameBytes:end:end], block[end:], true
+}
+
+// countFrames tells how many values a block holds.
+func countFrames(block []byte) (n int, ok bool) {
+	for len(block) > 0 {
+		if _, block, ok = cutFrame(block); !ok {
+			return n, false
+		}
+		n++
+	}
+	return n, n > 0
+}
+
 // decodeEntry reads a value. The record is part of v; links are appended to
 // arena, whose extension is the entry's.
 func decodeEntry(p ledger.Position, key, v []byte, e *ledger.Entry, arena []ledger.Link) ([]ledger.Link, error) {

@@ -9,10 +9,12 @@ import (
 // The bounds of this backend. What exceeds one is refused with its name; none
 // is reached by a caller that keeps to the contract.
 const (
-	segmentEntries = 100_000 // positions in one bucket of the log
-	scanEntries    = 1000    // entries copied in one read transaction of Scan
-	scanBytesMax   = 4 << 20 // and their bytes
-	listRowsMax    = 1000    // rows looked at in one read transaction of a listing
+	segmentEntries = 100_000  // positions in one bucket of the log
+	blockBytes     = 16_000   // entries are gathered into values of this size
+	arenaKeepMax   = 64 << 20 // bytes of a batch's buffer kept for the next
+	scanEntries    = 1000     // entries copied in one read transaction of Scan
+	scanBytesMax   = 4 << 20  // and their bytes
+	listRowsMax    = 1000     // rows looked at in one read transaction of a listing
 
 	entryLinksMax  = 1 << 16 // links of one entry
 	recordBytesMax = protocol.RecordBytesMax

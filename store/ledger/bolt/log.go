@@ -19,22 +19,54 @@ func (l *Ledger) Read(p ledger.Position) (ledger.Entry, error) {
 	if p == 0 || p > l.Head() {
 		return e, fmt.Errorf("read entry %d: %w", p, ledger.ErrNotFound)
 	}
-	key, name := key64(uint64(p)), key64(segmentOf(p))
 	var value []byte
 	err := l.view(func(tx *bbolt.Tx) error {
-		if seg := tx.Bucket(bucketLog).Bucket(name[:]); seg != nil {
-			value = bytes.Clone(seg.Get(key[:]))
+		c, first, block, err := seekBlock(tx, p)
+		if c == nil || err != nil {
+			return err
 		}
+		for ok := true; ok && first <= p; first++ {
+			if value, block, ok = cutFrame(block); !ok {
+				value = nil
+			}
+		}
+		value = bytes.Clone(value)
 		return nil
 	})
+	if err == nil && value == nil {
+		err = fmt.Errorf("%w: it is missing below head %d", ledger.ErrCorrupt, l.Head())
+	}
 	if err != nil {
 		return e, fmt.Errorf("read entry %d: %w", p, err)
 	}
-	if value == nil {
-		return e, fmt.Errorf("read entry %d: %w: it is missing below head %d", p, ledger.ErrCorrupt, l.Head())
-	}
+	key := key64(uint64(p))
 	_, err = decodeEntry(p, key[:], value, &e, nil)
 	return e, err
+}
+
+// seekBlock finds the block that should hold p; the cursor is nil where there
+// is none.
+func seekBlock(tx *bbolt.Tx, p ledger.Position) (*bbolt.Cursor, ledger.Position, []byte, error) {
+	name, key := key64(segmentOf(p)), key64(uint64(p))
+	seg := tx.Bucket(bucketLog).Bucket(name[:])
+	if seg == nil {
+		return nil, 0, nil, nil
+	}
+	c := seg.Cursor()
+	k, block := c.Seek(key[:])
+	switch {
+	case k == nil:
+		k, block = c.Last()
+	case !bytes.Equal(k, key[:]):
+		k, block = c.Prev()
+	}
+	if k == nil {
+		return nil, 0, nil, nil
+	}
+	if len(k) != 8 {
+		return nil, 0, nil, fmt.Errorf("%w: block has key %x, want 8 bytes", ledger.ErrCorrupt, k)
+	}
+	return c, ledger.Position(binary.BigEndian.Uint64(k)), block, nil
 }
 
 // Scan implements ledger.Ledger. It ends at the head of the moment it began.
@@ -61,50 +93,74 @@ func (l *Ledger) Scan(p ledger.Position, fn func(*ledger.Entry) error) error {
 // copyEntries reads some entries from p on, at least one, none beyond head.
 func (l *Ledger) copyEntries(p, head ledger.Position) ([]ledger.Entry, error) {
 	var arena []byte
-	ends := make([]int, 0, min(scanEntries, uint64(head-p)+1))
-	err := l.view(func(tx *bbolt.Tx) error {
-		name := key64(segmentOf(p))
-		seg := tx.Bucket(bucketLog).Bucket(name[:])
-		if seg == nil {
-			return fmt.Errorf("%w: segment %d is missing below head %d", ledger.ErrCorrupt, segmentOf(p), head)
-		}
-		want := uint64(p)
-		from := key64(want)
-		last := min(uint64(head), (segmentOf(p)+1)*segmentEntries)
-		c := seg.Cursor()
-		for k, v := c.Seek(from[:]); len(ends) < cap(ends) && len(arena) < scanBytesMax && want <= last; k, v = c.Next() {
-			if len(k) != 8 || binary.BigEndian.Uint64(k) != want {
-				return fmt.Errorf("%w: got key %x, want entry %d", ledger.ErrCorrupt, k, want)
-			}
-			if arena == nil {
-				arena = make([]byte, 0, cap(ends)*(len(v)+64))
-			}
-			arena = append(arena, v...)
-			ends = append(ends, len(arena))
-			want++
-		}
-		return nil
+	n := 0
+	err := l.view(func(tx *bbolt.Tx) (err error) {
+		arena, n, err = copyBlocks(tx, p, head)
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	entries := make([]ledger.Entry, len(ends))
-	links := make([]ledger.Link, 0, 4*len(ends))
-	at := 0
-	for i, end := range ends {
-		key := key64(uint64(p) + uint64(i))
-		if links, err = decodeEntry(p+ledger.Position(i), key[:], arena[at:end:end], &entries[i], links); err != nil {
+	entries := make([]ledger.Entry, n)
+	links := make([]ledger.Link, 0, 4*n)
+	for i := range entries {
+		var value []byte
+		value, arena, _ = cutFrame(arena)
+		at := p + ledger.Position(i)
+		key := key64(uint64(at))
+		if links, err = decodeEntry(at, key[:], value, &entries[i], links); err != nil {
 			return nil, err
 		}
-		at = end
 	}
 	return entries, nil
+}
+
+// copyBlocks copies the frames of n entries from p on.
+func copyBlocks(tx *bbolt.Tx, p, head ledger.Position) (arena []byte, n int, err error) {
+	c, first, block, err := seekBlock(tx, p)
+	if err != nil {
+		return nil, 0, err
+	}
+	if c == nil {
+		return nil, 0, fmt.Errorf("%w: entry %d is missing below head %d", ledger.ErrCorrupt, p, head)
+	}
+	for ; first < p; first++ {
+		var ok bool
+		if _, block, ok = cutFrame(block); !ok || len(block) == 0 {
+			return nil, 0, fmt.Errorf("%w: block ends at entry %d, entry %d is missing", ledger.ErrCorrupt, first, p)
+		}
+	}
+	arena = make([]byte, 0, min(scanEntries, uint64(head-p)+1)*320+blockBytes)
+	last := min(uint64(head), (segmentOf(p)+1)*segmentEntries)
+	for {
+		k, ok := countFrames(block)
+		if !ok {
+			return nil, 0, fmt.Errorf("%w: block of entry %d has %d bytes of which only %d entries are whole", ledger.ErrCorrupt, uint64(p)+uint64(n), len(block), k)
+		}
+		arena = append(arena, block...)
+		n += k
+		next := uint64(p) + uint64(n)
+		if n >= scanEntries || len(arena) >= scanBytesMax || next > last {
+			break
+		}
+		var key []byte
+		if key, block = c.Next(); len(key) != 8 || binary.BigEndian.Uint64(key) != next {
+			return nil, 0, fmt.Errorf("%w: got block %x, want entry %d", ledger.ErrCorrupt, key, next)
+		}
+	}
+	// Only a scan that began before a restore from damage could see more than
+	// head in a block: blocks are cut at commits.
+	if over := int(int64(p) + int64(n) - 1 - int64(head)); over > 0 {
+		n -= over
+	}
+	return arena, n, nil
 }
 
 // Stats implements ledger.Ledger.
 func (l *Ledger) Stats() ledger.Stats {
 	s := ledger.Stats{Head: l.Head(), CommitUS: l.commitUS.Load()}
-	s.FreeBytes = int64(l.db.Stats().FreePageN) * int64(l.db.Info().PageSize)
+	db := l.db.Stats()
+	s.FreeBytes = int64(db.FreePageN+db.PendingPageN) * int64(l.db.Info().PageSize)
 	_ = l.view(func(tx *bbolt.Tx) error {
 		s.Bytes = tx.Size()
 		return nil

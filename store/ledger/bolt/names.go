@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -31,9 +30,10 @@ func (l *Ledger) loadMarks(tx *bbolt.Tx) error {
 		if err != nil {
 			return err
 		}
-		var m ledger.Mark
-		if err := json.Unmarshal(payload, &m); err != nil {
-			return fmt.Errorf("decode mark %q: %w: %w", k, ledger.ErrCorrupt, err)
+		store, agent, _ := bytes.Cut(k, []byte{0})
+		m, err := decodeMark(protocol.Origin{Store: protocol.StoreID(store), Agent: protocol.AgentID(agent)}, payload)
+		if err != nil {
+			return err
 		}
 		l.marks[m.Origin] = m
 		return nil

@@ -363,11 +363,12 @@ func lastPosition(tx *bbolt.Tx) (uint64, error) {
 	if seg == nil {
 		return 0, fmt.Errorf("%w: segment %x is not a bucket", ledger.ErrCorrupt, k)
 	}
-	k, _ = seg.Cursor().Last()
-	if len(k) != 8 {
-		return 0, fmt.Errorf("%w: last key of the log is %x, want 8 bytes", ledger.ErrCorrupt, k)
+	k, block := seg.Cursor().Last()
+	n, ok := countFrames(block)
+	if len(k) != 8 || !ok {
+		return 0, fmt.Errorf("%w: last key of the log is %x with a block of %d bytes, %d whole entries", ledger.ErrCorrupt, k, len(block), n)
 	}
-	return binary.BigEndian.Uint64(k), nil
+	return binary.BigEndian.Uint64(k) + uint64(n) - 1, nil
 }
 
 func putMeta(tx *bbolt.Tx, key []byte, v uint64) error {
