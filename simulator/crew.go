@@ -165,13 +165,7 @@ func (w *worker) chores(hard context.Context) error {
 
 // finish empties the till at closing time.
 func (w *worker) finish(hard context.Context) error {
-	rest := w.shop.withheld
-	w.shop.withheld = nil
-	if w.shop.counting != nil {
-		rest = append(rest, w.shop.counting)
-		w.shop.counting = nil
-	}
-	for _, d := range rest {
+	for _, d := range w.shop.closing() {
 		if err := w.tell(hard, d); err != nil {
 			return err
 		}

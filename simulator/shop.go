@@ -61,13 +61,9 @@ func (s *shop) open(now time.Time) *document {
 	return d
 }
 
-// next makes up the next document; nil when nothing is to be told.
+// next makes up the next document; nil when nothing is to be told. What is due
+// from before is handed out by backlog.
 func (s *shop) next(now time.Time) *document {
-	if s.counting != nil && now.After(s.countDue) {
-		d := s.counting
-		s.counting = nil
-		return d
-	}
 	if len(s.low) > 0 {
 		return s.delivery(now)
 	}
@@ -162,13 +158,27 @@ func (s *shop) isWithheld(d *document) bool {
 	return n > 0 && s.withheld[n-1] == d
 }
 
-// backlog hands out what the kiosk till kept, once all of it is late for sure.
-func (s *shop) backlog(now time.Time) []*document {
-	if len(s.withheld) == 0 || now.Before(s.cutOffUntil) || now.Sub(s.withheld[len(s.withheld)-1].at) < cutOffMin {
-		return nil
+// backlog hands out what is due: a count that was keyed in by now, and what the
+// kiosk till kept, once all of it is late for sure.
+func (s *shop) backlog(now time.Time) (out []*document) {
+	if s.counting != nil && now.After(s.countDue) {
+		out = append(out, s.counting)
+		s.counting = nil
 	}
+	if n := len(s.withheld); n > 0 && now.After(s.cutOffUntil) && now.Sub(s.withheld[n-1].at) >= cutOffMin {
+		out = append(out, s.withheld...)
+		s.withheld = nil
+	}
+	return out
+}
+
+// closing hands out everything that is still to be posted.
+func (s *shop) closing() []*document {
 	out := s.withheld
-	s.withheld = nil
+	if s.counting != nil {
+		out = append(out, s.counting)
+	}
+	s.withheld, s.counting = nil, nil
 	return out
 }
 
