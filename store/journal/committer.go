@@ -278,6 +278,7 @@ func (c *committer) apply(in input) {
 	c.m, effects = c.m.step(in)
 	if c.m.phase != before {
 		c.j.log.Info().Str("from", before.String()).Str("to", c.m.phase.String()).Msg("journal: phase changed")
+		c.diskAt = time.Now().Add(diskEvery)
 	}
 	c.publish()
 	c.perform(effects)

@@ -59,6 +59,7 @@ func waitPhase(t testing.TB, j *Journal, want string) {
 // Each step of a commit is broken once. The writer must be told ErrRecovering,
 // a retry must succeed with one single record, and a reopened journal verifies.
 func TestEachFailingStepRecovers(t *testing.T) {
+	t.Parallel() // waits for retries
 	for _, step := range []string{"begin", "put", "index", "marks", "commit", "committed"} {
 		for _, then := range []string{"", "open", "verify", "heal"} {
 			t.Run(step+"+"+then, func(t *testing.T) {
@@ -66,14 +67,12 @@ func TestEachFailingStepRecovers(t *testing.T) {
 				o := testOptions(t)
 				o.hooks.fail = func(s string) error { return errors.Join(fail.fail(s), also.fail(s)) }
 				j := open(t, o)
+				var events []*protocol.Event
 				for i := range indexMemMax - 1 { // the next append flushes the index
-					if i%100 == 0 {
-						mustAppend(t, j, sale(fmt.Sprint("D", i)))
-						continue
-					}
-					if _, errs := j.AppendAll(context.Background(), []*protocol.Event{sale(fmt.Sprint("D", i))}); errs[0] != nil {
-						t.Fatal(errs[0])
-					}
+					events = append(events, sale(fmt.Sprint("D", i)))
+				}
+				if _, errs := j.AppendAll(context.Background(), events); errors.Join(errs...) != nil {
+					t.Fatal(errors.Join(errs...))
 				}
 				if err := j.SetMerged(1, 5, 5, 1); err != nil {
 					t.Fatal(err)
@@ -140,6 +139,7 @@ func TestReopenRetries(t *testing.T) {
 }
 
 func TestNoSpaceIsFullAndRecovers(t *testing.T) {
+	t.Parallel() // waits for the next look at the disk
 	fail := &failOnce{}
 	var free atomic.Uint64
 	free.Store(50)
@@ -178,6 +178,7 @@ func TestNoSpaceIsFullAndRecovers(t *testing.T) {
 }
 
 func TestDiskFloorTrimsSafeSegments(t *testing.T) {
+	t.Parallel() // waits for the next look at the disk
 	var free atomic.Uint64
 	free.Store(50)
 	o := testOptions(t)
@@ -419,6 +420,36 @@ func TestUnreadableFiles(t *testing.T) {
 	}
 }
 
+// A file cut short keeps what is left of it, each record under its own number.
+func TestTruncatedFile(t *testing.T) {
+	o := testOptions(t)
+	o.SegmentEvents = 300
+	filled(t, o, 1000)
+	info, err := os.Stat(o.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sound, err := os.ReadFile(o.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for cut := int64(1000); cut < info.Size(); cut += info.Size() / 7 {
+		p := o
+		p.Path = filepath.Join(t.TempDir(), "journal.db")
+		if err := os.WriteFile(p.Path, sound[:cut], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		j := open(t, p)
+		for seq, doc := range documents(t, j) {
+			if doc != "" && doc != fmt.Sprint("D", seq) {
+				t.Fatalf("cut at %d: seq %d holds %q", cut, seq, doc)
+			}
+		}
+		t.Logf("cut at %d: %s", cut, j.State().BootReason)
+		mustAppend(t, j, sale("after"))
+	}
+}
+
 // A crash between setting the damaged file aside and putting the new one in
 // place must not look like a fresh start.
 func TestInterruptedSalvageGoesOn(t *testing.T) {
@@ -434,9 +465,14 @@ func TestInterruptedSalvageGoesOn(t *testing.T) {
 }
 
 func TestSecondOpenIsRefused(t *testing.T) {
+	t.Parallel() // waits for the lock's time-out
 	o := testOptions(t)
-	open(t, o)
+	j := open(t, o)
+	mustAppend(t, j, sale("A"))
 	if _, err := Open(o); !errors.Is(err, ErrLocked) {
 		t.Fatalf("second open: %v", err)
+	}
+	if st := j.State(); st.Head != 1 || st.Phase != "running" {
+		t.Fatalf("the first was disturbed: %+v", st)
 	}
 }

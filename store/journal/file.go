@@ -19,7 +19,7 @@ import (
 
 // safely runs fn and turns a panic of bbolt over a damaged page, or a fault of
 // its mapping, into a *CorruptError. It cannot catch panics in goroutines that
-// bbolt starts itself: see openMarker.
+// bbolt starts itself: see openFile.
 func safely(what string, fn func() error) (err error) {
 	old := debug.SetPanicOnFault(true)
 	defer debug.SetPanicOnFault(old)
@@ -152,13 +152,12 @@ func makeFile(path string, id identity, fill func(*bolt.DB) error) error {
 	return syncDir(filepath.Dir(path))
 }
 
-// openMarker stands beside the file while bbolt opens it. bbolt walks all pages
-// in a goroutine of its own and panics there over a damaged one, which no
-// recover of ours can catch: the process dies. The marker then tells the next
-// start to inspect the pages itself before bbolt may touch them.
-func (c *committer) openMarker() string { return c.path() + ".opening" }
-
 // openFile opens bbolt and loads the committer's state. dbMu is held.
+//
+// bbolt walks all pages when it opens a file, in a goroutine of its own, and
+// panics there over a damaged one: the process dies, and until it has, the
+// opening goroutine goes on with a freelist that is only half true. No recover
+// of ours can help. So the pages are inspected before bbolt may see them.
 func (c *committer) openFile(deep bool) error {
 	if err := c.j.opts.hooks.at("open"); err != nil {
 		return err
@@ -170,22 +169,13 @@ func (c *committer) openFile(deep bool) error {
 	if info.Size() == 0 { // bbolt would silently make a new one of it
 		return &CorruptError{Path: c.path(), What: "file", Got: "0 bytes", Want: "a journal"}
 	}
-	marker := c.openMarker()
-	if _, err := os.Stat(marker); err == nil || deep {
-		if err := inspectFile(c.path()); err != nil {
-			return err
-		}
-	}
-	if err := os.WriteFile(marker, nil, 0o600); err != nil && !noSpace(err) {
-		return fmt.Errorf("write marker: %w", err)
+	if err := inspectLocked(c.path()); err != nil {
+		return err
 	}
 	err = safely("open", func() (err error) {
 		c.j.db, err = bolt.Open(c.path(), 0o600, boltOptions())
 		return err
 	})
-	if e := os.Remove(marker); e != nil && !errors.Is(e, fs.ErrNotExist) && err == nil {
-		err = fmt.Errorf("remove marker: %w", e)
-	}
 	if err == nil {
 		err = safely("load", func() error { return c.load(deep) })
 	}
@@ -201,6 +191,31 @@ func (c *committer) openFile(deep bool) error {
 	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum),
 		errors.Is(err, berrors.ErrVersionMismatch), errors.Is(err, berrors.ErrInvalidMapping):
 		return &CorruptError{Path: c.path(), What: "file", Got: err.Error(), Want: "a bbolt file"}
+	}
+	return err
+}
+
+// inspectLocked inspects the pages under bbolt's own file lock: a file that
+// another process is writing looks damaged to a reader. A read-only open walks
+// no pages. In the gap before the real open another process may take the lock;
+// then that open says so.
+func inspectLocked(path string) error {
+	opts := boltOptions()
+	opts.ReadOnly = true
+	var db *bolt.DB
+	failed := safely("lock", func() (err error) {
+		db, err = bolt.Open(path, 0o600, opts)
+		return err
+	})
+	if errors.Is(failed, berrors.ErrTimeout) {
+		return ErrLocked
+	}
+	err := inspectFile(path) // says more than bbolt where that could not open it
+	if db != nil {
+		err = errors.Join(err, safely("unlock", db.Close))
+	}
+	if err == nil {
+		err = failed
 	}
 	return err
 }
