@@ -252,3 +252,86 @@ func putBare(db *bbolt.DB, rows []bareRow) error {
 		return nil
 	})
 }
+
+// benchLedger holds a million entries; it is made once for all benchmarks.
+func benchLedger(b *testing.B, n int) (*Ledger, string) {
+	path := filepath.Join(b.TempDir(), "ledger.db")
+	l := mustOpen(b, Options{Path: path})
+	s := newBenchSource()
+	if err := l.Commit(context.Background(), &ledger.Batch{Journals: s.journals()}); err != nil {
+		b.Fatal(err)
+	}
+	for s.pos < ledger.Position(n) {
+		if err := l.Commit(context.Background(), s.batch(4000, 200)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return l, path
+}
+
+// BenchmarkRead measures reads of a ledger of a million entries: a scan, single
+// entries, lookups of known and unknown ids, and opening it after a crash.
+func BenchmarkRead(b *testing.B) {
+	const n = 1_000_000
+	l, path := benchLedger(b, n)
+	b.Run("Scan", func(b *testing.B) {
+		b.ReportAllocs()
+		count := 0
+		for b.Loop() {
+			if err := l.Scan(1, func(*ledger.Entry) error { count++; return nil }); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(count)/b.Elapsed().Seconds(), "entries/s")
+	})
+	var ids []protocol.EventID
+	b.Run("Read", func(b *testing.B) {
+		p := uint64(0)
+		for b.Loop() {
+			p = (p + 0x9e3779b97f4a7c15) % n
+			e, err := l.Read(ledger.Position(p + 1))
+			if err != nil {
+				b.Fatal(err)
+			}
+			if len(ids) < 10_000 {
+				ids = append(ids, e.EventID)
+			}
+		}
+	})
+	b.Run("FindKnown", func(b *testing.B) {
+		for i := 0; b.Loop(); i++ {
+			if _, _, ok, err := l.Find(ids[i%len(ids)]); !ok || err != nil {
+				b.Fatal(ok, err)
+			}
+		}
+	})
+	b.Run("FindUnknown", func(b *testing.B) {
+		for i := 0; b.Loop(); i++ {
+			if _, _, ok, err := l.Find(numbered(ledger.Position(i)).EventID); ok || err != nil {
+				b.Fatal(ok, err)
+			}
+		}
+	})
+	b.Run("OpenAfterCrash", func(b *testing.B) {
+		crashed := copyFile(b, path)
+		for b.Loop() {
+			l, err := Open(Options{Path: crashed, ReadOnly: false})
+			if err != nil {
+				b.Fatal(err)
+			}
+			_ = l.db.Close() // without the free list, as a crash
+		}
+	})
+	b.Run("OpenAfterClose", func(b *testing.B) {
+		closed := copyFile(b, path)
+		for b.Loop() {
+			l, err := Open(Options{Path: closed})
+			if err != nil {
+				b.Fatal(err)
+			}
+			if err := l.Close(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

@@ -207,11 +207,8 @@ func (w *writer) putMarks(tx *bbolt.Tx) error {
 	return nil
 }
 
-// publish lets readers see a batch that is on disk.
+// publish lets readers see a batch that is on disk, all of it at once.
 func (l *Ledger) publish(b *ledger.Batch, opened int) {
-	if n := len(b.Entries); n > 0 {
-		l.head.Store(uint64(b.Entries[n-1].Position)) // before hot: what Find tells of can be read
-	}
 	l.mu.Lock()
 	for i := range b.Entries {
 		if e := &b.Entries[i]; e.Ref == 0 {
@@ -222,6 +219,11 @@ func (l *Ledger) publish(b *ledger.Batch, opened int) {
 		l.marks[b.Marks[i].Origin] = cloneMark(b.Marks[i])
 	}
 	l.openEx += opened
+	if n := len(b.Entries); n > 0 {
+		// The last thing under the lock: who sees the head finds all below it,
+		// and what Find tells of can be read.
+		l.head.Store(uint64(b.Entries[n-1].Position))
+	}
 	l.mu.Unlock()
 	l.journals += uint32(len(b.Journals))
 	l.cells += uint32(len(b.Cells))

@@ -177,6 +177,8 @@ func goOn(t *testing.T, l *Ledger, key string) {
 	}
 }
 
+const killCycles = 10
+
 const envKill = "TILLWIRE_LEDGER_KILL"
 
 // TestKill kills a process that commits, seals and merges without rest, and
@@ -186,8 +188,9 @@ func TestKill(t *testing.T) {
 		commitForEver(t, path)
 		return
 	}
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "l.db")
-	for cycle := range 12 {
+	for cycle := range killCycles {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestKill$")
 		cmd.Env = append(os.Environ(), envKill+"="+path)
 		out, err := cmd.StdoutPipe()
@@ -197,7 +200,7 @@ func TestKill(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		timer := time.AfterFunc(time.Duration(60+cycle*23)*time.Millisecond, func() { _ = cmd.Process.Kill() })
+		timer := time.AfterFunc(time.Duration(40+cycle*23)*time.Millisecond, func() { _ = cmd.Process.Kill() })
 		said, _ := io.ReadAll(out)
 		_ = cmd.Wait()
 		timer.Stop()
@@ -224,7 +227,7 @@ func TestKill(t *testing.T) {
 		}
 	}
 	l := mustOpen(t, Options{Path: path})
-	t.Logf("head %d after 12 kills, %d runs", l.Head(), len(l.runs))
+	t.Logf("head %d after %d kills, %d runs", l.Head(), killCycles, len(l.runs))
 	if l.Head() == 0 {
 		t.Fatal("nothing was ever committed: the test tests nothing")
 	}

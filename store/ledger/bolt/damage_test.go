@@ -39,6 +39,7 @@ func filled(t testing.TB, n int) (path string, all []ledger.Entry) {
 // TestFlippedBytes flips one byte of every kind of value and wants each read of
 // it to tell, never to answer something else.
 func TestFlippedBytes(t *testing.T) {
+	t.Parallel()
 	path, all := filled(t, 40)
 	whole, err := os.ReadFile(path)
 	if err != nil {
@@ -210,6 +211,7 @@ func TestIndexRebuilt(t *testing.T) {
 }
 
 func TestReadOnly(t *testing.T) {
+	t.Parallel() // it waits for a lock
 	path, all := filled(t, 20)
 	before, err := os.ReadFile(path)
 	if err != nil {

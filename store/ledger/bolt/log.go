@@ -160,7 +160,7 @@ func copyBlocks(tx *bbolt.Tx, p, head ledger.Position) (arena []byte, n int, err
 func (l *Ledger) Stats() ledger.Stats {
 	s := ledger.Stats{Head: l.Head(), CommitUS: l.commitUS.Load()}
 	db := l.db.Stats()
-	s.FreeBytes = int64(db.FreePageN+db.PendingPageN) * int64(l.db.Info().PageSize)
+	s.FreeBytes = int64(db.FreePageN+db.PendingPageN) * l.pageSize
 	_ = l.view(func(tx *bbolt.Tx) error {
 		s.Bytes = tx.Size()
 		return nil

@@ -68,6 +68,9 @@ var (
 type Ledger struct {
 	opts Options
 	db   *bbolt.DB
+	// pageSize is asked once: DB.Info reads the mapped file without a lock and
+	// faults where a commit is just mapping it anew.
+	pageSize int64
 
 	head       atomic.Uint64
 	checkpoint atomic.Uint64
@@ -115,7 +118,7 @@ func Open(opts Options) (*Ledger, error) {
 		return nil, fmt.Errorf("open ledger %s: %w", opts.Path, err)
 	}
 	l := &Ledger{
-		opts: opts, db: db,
+		opts: opts, db: db, pageSize: int64(db.Info().PageSize),
 		marks: map[protocol.Origin]ledger.Mark{}, hot: make(map[protocol.EventID]hotID, opts.IDsHot),
 	}
 	if err := l.load(); err != nil {
