@@ -120,7 +120,7 @@ func eval[T any](b *browser, expr string) T {
 // until waits for a JavaScript expression to be true.
 func (b *browser) until(expr string) {
 	b.t.Helper()
-	for end := time.Now().Add(10 * time.Second); !eval[bool](b, expr); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(10 * time.Second); !eval[bool](b, `!!(`+expr+`)`); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
 			b.shot("failed")
 			b.t.Fatalf("not within 10 s: %s", expr)

@@ -15,7 +15,7 @@ async function unfold(a) {
   if (open) { url.searchParams.delete("location"); url.hash = ""; history.replaceState(null, "", url); return; }
   const loc = a.dataset.explain;
   try {
-    const f = await fragment(`/ui/availability/explain?sku=${encodeURIComponent(url.searchParams.get("sku") && table.dataset.sku || document.querySelector(".say code").textContent)}&location=${encodeURIComponent(loc)}`);
+    const f = await fragment(`/ui/availability/explain?sku=${encodeURIComponent(table.dataset.sku)}&location=${encodeURIComponent(loc)}`);
     const tr = document.createElement("tr"), td = document.createElement("td"); tr.className = "unfolded"; tr.id = "explain"; td.colSpan = 8; td.append(f); tr.append(td);
     a.closest("tr").after(tr); a.closest("tr").classList.add("sel"); a.setAttribute("aria-expanded", "true");
     url.searchParams.set("location", loc); url.hash = "explain"; history.replaceState(null, "", url);

@@ -5,7 +5,9 @@ const plot = () => lib ??= import("./vendor/uplot-1.6.32.js").then((m) => m.defa
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hour12: false });
 const alpha = (c, a) => { const g = document.createElement("canvas").getContext("2d", { willReadFrequently: true }); g.canvas.width = g.canvas.height = 1; g.fillStyle = c; g.fillRect(0, 0, 1, 1); const [r, q, b] = g.getImageData(0, 0, 1, 1).data; return `rgb(${r} ${q} ${b} / ${a})`; };
 
-const lagScale = (max) => ({ scale: { distr: 3, range: [1, Math.max(100, max * 1.6)] }, splits: [1, 60, 3600, 86400], label: ["1 s", "1 min", "1 h", "1 d"], say: (v) => v <= 1 ? "current" : ago(v) + " behind" });
+const STEP = [[1, "1 s"], [60, "1 min"], [3600, "1 h"], [86400, "1 d"], [864000, "10 d"], [8640000, "100 d"]];
+const lagScale = (max) => ({ ...lagAxis(Math.max(100, max * 1.6)), say: (v) => v <= 1 ? "current" : ago(v) + " behind" });
+function lagAxis(top) { const t = STEP.filter(([s]) => s <= top * .8); return { scale: { distr: 3, range: [1, top] }, splits: t.map(([s]) => s), label: t.map(([, l]) => l) }; }
 const countScale = (max) => ({ scale: { range: [0, Math.max(10, max * 1.15)] }, say: (v) => num.format(v) + " waiting" });
 
 export async function curve(host, h, what) {
@@ -16,11 +18,13 @@ export async function curve(host, h, what) {
   host._plot?.destroy(); host.replaceChildren();
   const read = document.createElement("p"); read.className = "read"; read.setAttribute("aria-hidden", "true");
   host._plot = new uPlot({
-    width: Math.max(200, host.clientWidth), height: +host.dataset.height || 150, padding: [8, 4, 0, 0], legend: { show: false }, cursor: { y: false, points: { size: 7 } },
+    width: Math.max(200, host.clientWidth), height: +host.dataset.height || 150, padding: [14, 4, 0, 0], legend: { show: false }, cursor: { y: false, points: { size: 7 } },
     scales: { y: k.scale }, hooks: { setCursor: [(u) => { const i = u.cursor.idx; read.textContent = i == null ? "" : `${clock.format(new Date(h.t[i] * 1e3))}  ${k.say(data[i])}`; }] },
     axes: [{ stroke: soft, font: "11px Inter", size: 26, grid: { show: false }, ticks: { show: false }, space: 70, values: (u, v) => v.map((t) => clock.format(new Date(t * 1e3))) },
       { stroke: soft, font: "11px Inter", size: 46, ticks: { show: false }, grid: { stroke: line, width: 1 }, ...(k.splits ? { splits: () => k.splits, values: () => k.label } : { space: 34, values: (u, v) => v.map((x) => x >= 1e4 ? `${x / 1e3}k` : num.format(x)) }) }],
     series: [{}, { stroke: acc, width: 1.75, fill: alpha(acc, .1), points: { show: h.t.length < 3 } }],
   }, [h.t, data], host);
   host.append(read);
+  host.setAttribute("role", "img"); host.setAttribute("aria-label", `${what === "lag" ? "Lag" : "Backlog"} over time; now ${k.say(data.at(-1))}`);
+  host.querySelector("canvas").setAttribute("aria-hidden", "true");
 }

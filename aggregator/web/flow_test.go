@@ -1,0 +1,175 @@
+package web
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"tillwire/store/ledger"
+)
+
+func css(s string) chromedp.CSS { return chromedp.CSS(s) }
+
+func TestFleetFlow(t *testing.T) {
+	d := newDemo(400)
+	b := newBrowser(t, serve(t, d))
+	b.size(1480, 1060, "light")
+	b.do("open", chromedp.Navigate(b.base+"/"))
+	b.until(`document.getElementById("live").textContent === "live"`)
+
+	b.do("click a tile", chromedp.Click(css(`a.s[href="/stores/S0020"]`)))
+	b.until(`document.querySelector(".panel h2").textContent.startsWith("S0020")`)
+	if u := eval[string](b, `location.search`); !strings.Contains(u, "store=S0020") {
+		t.Errorf("the store is not in the address: %q", u)
+	}
+	b.do("arrow", chromedp.KeyEvent(kb.ArrowRight))
+	b.until(`document.activeElement.classList.contains("s") && document.querySelector(".panel").dataset.store === document.activeElement.textContent`)
+	if s := eval[string](b, `document.activeElement.textContent`); s == "S0020" {
+		t.Error("the arrow did not move")
+	}
+
+	b.do("filter", chromedp.Click(css(`.key[data-state="4"]`)))
+	b.until(`location.search.includes("state=stuck")`)
+	want := eval[int](b, `document.querySelectorAll(".s.p4").length`)
+	if got := eval[int](b, `document.querySelectorAll(".s:not(.off)").length`); got != want || want == 0 {
+		t.Errorf("%d tiles stand out, %d are stuck", got, want)
+	}
+	b.do("reload", chromedp.Reload())
+	b.until(`document.getElementById("live").textContent === "live"`)
+	if got := eval[int](b, `document.querySelectorAll(".s:not(.off)").length`); got != want {
+		t.Errorf("after a reload %d tiles stand out, want %d: the filter is not kept by its address", got, want)
+	}
+	b.do("escape", chromedp.KeyEvent(kb.Escape))
+	b.until(`!document.querySelector(".s.off")`)
+	b.do("search", chromedp.KeyEvent("/"))
+	b.until(`document.activeElement.id === "q"`)
+	eval[any](b, `document.getElementById("q").value = "", 0`) // the protocol sends its "char" event even where keydown was prevented
+	b.do("type", chromedp.KeyEvent("mainz"))
+	b.until(`location.search.includes("q=mainz") && document.querySelectorAll(".s:not(.off)").length > 0 && document.querySelectorAll(".s.off").length > 300`)
+	b.do("keys", chromedp.KeyEvent(kb.Escape), chromedp.KeyEvent("?"))
+	b.until(`document.getElementById("keys").open`)
+	b.do("close", chromedp.KeyEvent(kb.Escape))
+
+	before := eval[int](b, `__stats.applied`)
+	b.until(`__stats.applied > ` + itoa(before+1))
+
+	d.mu.Lock()
+	d.frozen = true
+	d.mu.Unlock()
+	b.until(`document.body.classList.contains("stale") && document.getElementById("live").textContent.startsWith("no data")`)
+	b.shot("fleet-stale")
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+func TestAvailabilityFlow(t *testing.T) {
+	b := newBrowser(t, serve(t, newDemo(60)))
+	b.size(1280, 900, "dark")
+	b.do("open", chromedp.Navigate(b.base+"/availability"))
+	b.until(`document.readyState === "complete" && document.querySelector(".empty a[href*=sku]") !== null`)
+	b.do("ask", chromedp.SendKeys(css("#sku"), "4006381333931"), chromedp.KeyEvent(kb.Enter)) // 13 digits: folded to 14
+	b.until(`!!document.querySelector("#locations tbody tr") && document.querySelector(".say code").textContent === "04006381333931"`)
+	b.do("explain", chromedp.Click(css(`[data-explain="S0003"]`)))
+	b.until(`document.querySelector("#explain .sum")?.textContent.includes("counted") && location.search.includes("location=S0003")`)
+	if n := eval[int](b, `document.querySelectorAll("#explain .inside .tag").length`); n == 0 {
+		t.Error("the line inside the cut is not marked")
+	}
+	if s := eval[string](b, `document.querySelector("#explain time").textContent`); strings.Contains(s, "UTC") {
+		t.Errorf("time %q is not in the viewer's zone", s)
+	}
+	b.shot("explain-dark")
+	b.do("fold", chromedp.Click(css(`[data-explain="S0003"]`)))
+	b.until(`!document.getElementById("explain") && !location.search.includes("location=")`)
+}
+
+func TestExceptionFlow(t *testing.T) {
+	d := newDemo(60)
+	b := newBrowser(t, serve(t, d))
+	b.size(1280, 900, "light")
+	b.do("open", chromedp.Navigate(b.base+"/exceptions"))
+	b.until(`document.readyState === "complete" && document.querySelectorAll(".exception").length === 9`)
+	b.do("look", chromedp.Click(css(`#x1 summary`)))
+	b.until(`document.querySelector("#x1 pre").textContent.includes("4006381333932")`)
+	b.do("discard", chromedp.Click(css(`#x1 [data-discard]`)))
+	b.until(`document.getElementById("why").open`)
+	b.shot("discard")
+	b.do("without a reason", chromedp.Click(css(`#why .btn.danger`)))
+	if !eval[bool](b, `document.getElementById("why").open`) {
+		t.Error("discarded without a reason")
+	}
+	b.do("with one", chromedp.SendKeys(css("#note"), "till was in training mode"), chromedp.Click(css(`#why .btn.danger`)))
+	b.until(`document.querySelector("#x1 .done") && document.getElementById("n-open").textContent === "8"`)
+	b.do("retry", chromedp.Click(css(`#x2 [data-retry]`)))
+	b.until(`document.querySelector("#x2 .done") && document.getElementById("n-open").textContent === "7"`)
+	got, err := d.exceptions(ledger.Filter{State: "discarded"})
+	if err != nil || len(got) != 1 || got[0].ID != "x1" || got[0].Note != "till was in training mode" {
+		t.Errorf("discarded: %+v", got)
+	}
+}
+
+// The page is asked to be painted in 300 ms with 400 tiles and in 1 s with
+// 5,000; the figures are logged. The bounds here leave room for a busy machine.
+func TestFirstPaint(t *testing.T) {
+	for _, c := range []struct {
+		stores int
+		max    float64
+	}{{400, 1500}, {5000, 4000}} {
+		d := newDemo(c.stores)
+		b := newBrowser(t, serve(t, d))
+		b.size(1480, 1060, "dark")
+		var ms []float64
+		for range 3 {
+			b.do("open", chromedp.Navigate(b.base+"/"))
+			b.until(`performance.getEntriesByName("first-contentful-paint").length > 0 && performance.getEntriesByName("ready").length > 0 && __stats.applied > 1`)
+			ms = append(ms, eval[float64](b, `performance.getEntriesByName("first-contentful-paint")[0].startTime`))
+		}
+		time.Sleep(3 * time.Second)
+		b.shot("fleet-" + itoa(c.stores) + "-dark")
+		slices.Sort(ms)
+		t.Logf("%d tiles: first contentful paint %.0f ms (of %.0f), ready %.0f ms, update %.1f ms median, %d B per update, page %.0f KiB",
+			c.stores, ms[1], ms, eval[float64](b, `performance.getEntriesByName("ready")[0].startTime`), eval[float64](b, `__stats.ms.sort((a, b) => a - b)[__stats.ms.length >> 1]`),
+			eval[int](b, `__stats.bytes / __stats.applied | 0`), eval[float64](b, `performance.getEntriesByType("navigation")[0].encodedBodySize / 1024`))
+		if ms[1] > c.max {
+			t.Errorf("%d tiles were first painted after %.0f ms", c.stores, ms[1])
+		}
+	}
+}
+
+// contrast measures what WCAG asks of text: 4.5, or 3 where it is large.
+const contrast = `(() => {
+  const cv = document.createElement("canvas"); cv.width = cv.height = 1; const g = cv.getContext("2d", { willReadFrequently: true });
+  const rgb = (stack) => { g.clearRect(0, 0, 1, 1); for (const c of stack) { g.fillStyle = c; g.fillRect(0, 0, 1, 1); } return [...g.getImageData(0, 0, 1, 1).data]; };
+  const lum = (p) => { const f = p.slice(0, 3).map((v) => (v /= 255) <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4); return .2126 * f[0] + .7152 * f[1] + .0722 * f[2]; };
+  const bad = new Map();
+  for (const e of document.querySelectorAll("body *")) {
+    if (![...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()) || !e.checkVisibility({ opacityProperty: true, visibilityProperty: true }) || e.closest(".vh, .skip, canvas, .off")) continue;
+    const s = getComputedStyle(e), stack = []; for (let a = e; a; a = a.parentElement) stack.unshift(getComputedStyle(a).backgroundColor);
+    const back = rgb(["white", ...stack]), fore = rgb(["white", ...stack, s.color]), [x, y] = [lum(back), lum(fore)].sort((a, b) => b - a), r = (x + .05) / (y + .05), px = parseFloat(s.fontSize);
+    if (r < (px >= 24 || px >= 18.66 && +s.fontWeight >= 700 ? 3 : 4.5)) bad.set(e.tagName + "." + e.className, r.toFixed(2));
+  }
+  return [...bad].map(([k, v]) => k + " " + v).join("; ");
+})()`
+
+func TestTextIsReadable(t *testing.T) {
+	d := newDemo(400)
+	b := newBrowser(t, serve(t, d))
+	for _, scheme := range []string{"light", "dark"} {
+		b.size(1480, 1060, scheme)
+		for _, p := range []string{"/", "/stores/" + string(d.View(0).Totals.WorstStore), "/availability?sku=04006381333931&location=S0002", "/availability", "/exceptions", "/operations"} {
+			b.do("open", chromedp.Navigate(b.base+p))
+			b.until(`document.readyState === "complete"`)
+			time.Sleep(600 * time.Millisecond) // colours fade in for half a second
+			if bad := eval[string](b, contrast); bad != "" {
+				t.Errorf("%s in %s: contrast too low: %s", p, scheme, bad)
+			}
+			if bad := eval[string](b, `[...document.querySelectorAll("a, button, input:not([type=hidden]), select, canvas, svg[role=img]")].filter((e) => !(e.getAttribute("aria-label") || e.getAttribute("aria-hidden") || e.textContent.trim() || e.labels?.length)).map((e) => e.outerHTML.slice(0, 90)).join("; ")`); bad != "" {
+				t.Errorf("%s: no name for %s", p, bad)
+			}
+		}
+	}
+}
