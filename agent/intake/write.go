@@ -1,0 +1,137 @@
+package intake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"tillwire/protocol"
+	"tillwire/store/journal"
+)
+
+// writePaths are the addresses of single documents.
+var writePaths = map[string]protocol.Kind{
+	"/v1/sales":          protocol.KindSale,
+	"/v1/returns":        protocol.KindReturn,
+	"/v1/counts":         protocol.KindCount,
+	"/v1/receipts":       protocol.KindReceipt,
+	"/v1/adjustments":    protocol.KindAdjustment,
+	"/v1/transfers":      protocol.KindTransfer,
+	"/v1/voids":          protocol.KindVoid,
+	"/v1/status_changes": protocol.KindStatusChange,
+}
+
+// write journals one document: decode, append, answer. Until Append returns
+// nothing is promised; after it the event is on disk.
+func (in *Intake) write(k protocol.Kind) bodyHandler {
+	src := protocol.Source{Store: in.o.Store, Kind: k}
+	return func(w http.ResponseWriter, r *http.Request, body []byte) {
+		began := time.Now()
+		e, p := protocol.DecodeDocument(body, src)
+		if p != nil {
+			in.count.refused(k, p)
+			refuse(w, p)
+			return
+		}
+		in.complete(e, r)
+		rec, err := in.o.Journal.Append(r.Context(), e)
+		if err != nil {
+			in.refuseJournal(w, k, err)
+			return
+		}
+		in.count.journaled(e, rec.Duplicate)
+		in.count.seconds.UpdateDuration(began)
+		var room [320]byte
+		answer(w, statusOf(&rec), "application/json", append(appendResult(room[:0], &rec, in.warnings(e)), '\n'))
+	}
+}
+
+// complete adds what the document leaves to us: the trace of the request, and
+// for counts the cut over our own journal.
+func (in *Intake) complete(e *protocol.Event, r *http.Request) {
+	if e.Traceparent == "" {
+		if tp := r.Header.Get("Traceparent"); tp != "" && protocol.ValidTraceparent(tp) {
+			e.Traceparent = tp // an invalid header is ignored, as W3C asks
+		}
+	}
+	SetCuts(e, in.o.Journal.CutAt)
+}
+
+// SetCuts gives each line of a count the highest seq of the own journal that
+// was off the shelf when the line was counted.
+func SetCuts(e *protocol.Event, cutAt func(us int64) uint64) {
+	if e.Kind != protocol.KindCount {
+		return
+	}
+	var lastUS int64
+	var last uint64
+	for i := range e.Lines {
+		us := e.Lines[i].CountedAt.US
+		if us == 0 {
+			us = e.EventTime.US
+		}
+		if us != lastUS {
+			last, lastUS = cutAt(us), us
+		}
+		e.Lines[i].Cut = last
+	}
+}
+
+// warnings are told with the 201: the document counts, but somebody should look.
+func (in *Intake) warnings(e *protocol.Event) []string {
+	var out []string
+	if ahead := e.EventTime.Time().Sub(in.o.Now()); ahead > clockAheadWarn {
+		in.count.clock.Inc()
+		out = append(out, fmt.Sprintf("occurred_at is %s ahead of this agent's clock: check the clock of register %q", ahead.Round(time.Second), e.Register))
+	}
+	if e.Flags&protocol.FlagMasked != 0 {
+		out = append(out, "a payment card number was masked in a text field: do not send card data")
+	}
+	return out
+}
+
+// journalProblem says what an Append error means for the caller, and after how
+// many seconds to try again (0: not by itself).
+func journalProblem(err error) (p *protocol.Problem, retryS int) {
+	var reused *journal.IDReusedError
+	switch {
+	case errors.As(err, &reused):
+		p = protocol.NewProblem(http.StatusConflict, "id_reused", "This document_id stands for another document",
+			fmt.Sprintf("it was journaled as seq %d with another content", reused.Seq),
+			"A retry must repeat the document unchanged; a new document needs a document_id of its own.")
+		p.Errors = []protocol.FieldError{{Pointer: "/document_id", Message: "is already used by another document of this kind"}}
+		return p, 0
+	case errors.Is(err, journal.ErrFull):
+		return protocol.NewProblem(http.StatusInsufficientStorage, "disk_floor", "The disk of the agent is full",
+			"", "Free space on the volume of the journal. Keep the document and send it again: nothing was journaled."), 30
+	case errors.Is(err, journal.ErrQueueFull):
+		return protocol.NewProblem(http.StatusTooManyRequests, "queue_full", "The journal cannot keep up",
+			"", "Send it again in a second, under the same document_id."), retryAfterS
+	case errors.Is(err, journal.ErrRecovering):
+		return protocol.NewProblem(http.StatusServiceUnavailable, "recovering", "The journal is being checked after a failed write",
+			"whether this document is journaled is open", "Send it again unchanged, under the same document_id: it will count once."), 2 * retryAfterS
+	case errors.Is(err, journal.ErrClosed):
+		return protocol.NewProblem(http.StatusServiceUnavailable, "stopping", "The agent is stopping",
+			"", "Send it again unchanged when the agent is back."), 5
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return protocol.NewProblem(http.StatusServiceUnavailable, "cancelled", "The request ended before the journal answered",
+			"whether this document is journaled is open", "Send it again unchanged, under the same document_id: it will count once."), retryAfterS
+	}
+	return protocol.NewProblem(http.StatusServiceUnavailable, "journal_failed", "The journal refused the document",
+		err.Error(), "Send it again unchanged; when it stays so, look at the agent's page and log."), 2 * retryAfterS
+}
+
+func (in *Intake) refuseJournal(w http.ResponseWriter, k protocol.Kind, err error) {
+	p, retryS := journalProblem(err)
+	in.count.refused(k, p)
+	if p.Code == "journal_failed" {
+		in.o.Log.Error().Err(err).Msg("journal refused a document")
+	}
+	if retryS > 0 {
+		refuseRetry(w, p, retryS)
+		return
+	}
+	refuse(w, p)
+}
