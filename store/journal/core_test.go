@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"testing"
 
@@ -321,12 +322,18 @@ func FuzzDecodeValue(f *testing.F) {
 
 // FuzzPages feeds damaged files to the readers of pages.
 func FuzzPages(f *testing.F) {
-	page := make([]byte, 4*pageSizeMin)
-	f.Add(page, uint16(0), byte(1))
-	f.Fuzz(func(t *testing.T, b []byte, at uint16, x byte) {
-		if len(b) > 0 {
-			b[int(at)%len(b)] ^= x
-		}
+	o := testOptions(f)
+	o.SegmentEvents = 30
+	filled(f, o, 100)
+	sound, err := os.ReadFile(o.Path)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(uint32(0), uint64(1), uint32(9000), uint64(1<<40))
+	f.Fuzz(func(t *testing.T, at uint32, x uint64, at2 uint32, y uint64) {
+		b := append(bytes.Clone(sound), make([]byte, 8)...)
+		binary.LittleEndian.PutUint64(b[int(at)%len(sound):], x)
+		binary.LittleEndian.PutUint64(b[int(at2)%len(sound):], y)
 		read := func(off int64, n int) ([]byte, error) {
 			if off >= int64(len(b)) {
 				return nil, nil

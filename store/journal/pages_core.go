@@ -112,6 +112,7 @@ type inspector struct {
 type visit struct {
 	page   uint64
 	lo, hi []byte // keys lie in [lo, hi); nil = no bound
+	inline bool   // a page inside a value: it holds no buckets
 }
 
 // inspectPages checks all reachable pages of a file of the given size.
@@ -220,6 +221,8 @@ func (in *inspector) elements(v visit, page []byte, leaf bool) error {
 		}
 		last = e.key
 		switch {
+		case leaf && e.bucket && v.inline:
+			return damaged("inline bucket", "a bucket in it", "plain values")
 		case leaf && e.bucket:
 			if err := in.bucket(e.value); err != nil {
 				return err
@@ -229,7 +232,7 @@ func (in *inspector) elements(v visit, page []byte, leaf bool) error {
 			if next, ok := parseElement(page, false, i+1); ok && i+1 < count {
 				hi = bytes.Clone(next.key)
 			}
-			in.todo = append(in.todo, visit{e.child, bytes.Clone(e.key), hi})
+			in.todo = append(in.todo, visit{page: e.child, lo: bytes.Clone(e.key), hi: hi})
 		}
 	}
 	return nil
@@ -250,5 +253,5 @@ func (in *inspector) bucket(value []byte) error {
 	if flags, _, _ := pageKind(page); flags != pageLeaf {
 		return damaged("kind of an inline bucket", flags, "leaf")
 	}
-	return in.elements(visit{}, page, true)
+	return in.elements(visit{inline: true}, page, true)
 }

@@ -27,7 +27,10 @@ type finds struct {
 }
 
 // sweepPage collects from one page; base is its offset in the file.
-func (f *finds) sweepPage(page []byte, base int64) {
+func (f *finds) sweepPage(page []byte, base int64) { f.sweepLeaf(page, base, false) }
+
+// sweepLeaf looks into inline buckets too; those hold none themselves.
+func (f *finds) sweepLeaf(page []byte, base int64, inline bool) {
 	if len(page) < pageHead {
 		return
 	}
@@ -40,8 +43,8 @@ func (f *finds) sweepPage(page []byte, base int64) {
 		switch {
 		case !ok:
 		case e.bucket:
-			if len(e.value) > inlineHead && binary.LittleEndian.Uint64(e.value) == 0 {
-				f.sweepPage(e.value[inlineHead:], base+int64(e.at)+inlineHead)
+			if !inline && len(e.value) > inlineHead && binary.LittleEndian.Uint64(e.value) == 0 {
+				f.sweepLeaf(e.value[inlineHead:], base+int64(e.at)+inlineHead, true)
 			}
 		case bytes.Equal(e.key, keyMarks):
 			var m marks
