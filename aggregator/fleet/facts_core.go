@@ -117,9 +117,16 @@ func (f *facts) onHello(h *protocol.Hello, us int64) (lost []loss) {
 // longer speaks for this agent.
 func (f *facts) onHeartbeat(hb *protocol.Heartbeat, us int64) bool {
 	if hb.Lease < f.lease {
-		f.supersededUS, f.refused, f.refusedUS = us, protocol.NackSuperseded, us
-		f.refusedTotal++
+		// Of this process it is one from before its last HELLO; of another, shortly
+		// after a HELLO, the last word of the process before. Else it is a clone.
+		if hb.BootID != f.boot && us-f.helloUS > helloSettleUS {
+			f.supersededUS, f.refused, f.refusedUS = us, protocol.NackSuperseded, us
+			f.refusedTotal++
+		}
 		return false
+	}
+	if !f.connected { // a broker may tell the end of the old connection after the new one's begin
+		f.connected, f.connUS = true, us
 	}
 	if old := f.hb; old != nil && old.BootID == hb.BootID && hb.SentUS > old.SentUS {
 		dt := float64(hb.SentUS-old.SentUS) / 1e6
@@ -149,7 +156,7 @@ func (f *facts) onHeartbeat(hb *protocol.Heartbeat, us int64) bool {
 }
 
 func (f *facts) onWill(w *protocol.Will, us int64) bool {
-	if w.Lease != f.lease || (f.boot != "" && w.BootID != f.boot) {
+	if w.Lease < f.lease || (f.boot != "" && w.BootID != f.boot) {
 		return false // the last word of a process that was already replaced
 	}
 	f.onConnected(false, us)

@@ -197,6 +197,27 @@ func TestWillOfAnOlderProcessIsIgnored(t *testing.T) {
 	w.is(t, protocol.PresenceOffline, "link dropped")
 }
 
+func TestLateWordsOfTheSameAgentAreNoClone(t *testing.T) {
+	w := newWorld(t)
+	w.live(o1)
+	w.Merged(o1, ledger.Mark{Origin: o1, Epoch: 1, Lease: 2, Seq: 100}, w.us, 0)
+	w.us += 20e6
+	w.Heartbeat(o1, &protocol.Heartbeat{Epoch: 1, Lease: 1, BootID: "b", SentUS: w.us, Head: 100, Merged: 100}, w.us)
+	w.Publish()
+	if s := w.is(t, protocol.PresenceOnline); codes(s) != "" {
+		t.Fatal(codes(s))
+	}
+	// the old connection's end is told after the new one's begin
+	w.Connected(o1, true, w.us)
+	w.Connected(o1, false, w.us)
+	for range 6 {
+		w.us += 15e6
+		w.Heartbeat(o1, &protocol.Heartbeat{Epoch: 1, Lease: 2, BootID: "b", SentUS: w.us, Head: 100, Merged: 100}, w.us)
+	}
+	w.Publish()
+	w.is(t, protocol.PresenceOnline)
+}
+
 func TestLostEventsAreToldOnceAndStay(t *testing.T) {
 	var kept []byte
 	w := newWorld(t)
@@ -249,7 +270,7 @@ func TestConditions(t *testing.T) {
 		"slow":    {func(h *protocol.Heartbeat) { h.FsyncP99US = 900_000 }, CodeDiskSlow},
 		"clock":   {func(h *protocol.Heartbeat) { h.SentUS += 180e6 }, CodeClockSkew},
 		"salvage": {func(h *protocol.Heartbeat) { h.BootReason = "salvaged" }, CodeSalvaged},
-		"clone":   {func(h *protocol.Heartbeat) { h.Lease = 0 }, CodeSuperseded},
+		"clone":   {func(h *protocol.Heartbeat) { h.Lease, h.BootID = 0, "another" }, CodeSuperseded},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -257,6 +278,8 @@ func TestConditions(t *testing.T) {
 			w.us += 15e6
 			hb := &protocol.Heartbeat{Epoch: 1, Lease: 1, BootID: "b2", SentUS: w.us, Head: 100, Merged: 100}
 			w.Hello(o1, protocol.Hello{InstallID: "i", BootID: "b2", Epoch: 1, Tail: 1, Head: 100}, w.us)
+			w.us += 10e6
+			hb.SentUS = w.us
 			c.edit(hb)
 			w.Heartbeat(o1, hb, w.us)
 			w.Publish()

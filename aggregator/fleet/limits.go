@@ -20,6 +20,7 @@ const (
 	skewSamples         = 8           // heartbeats over which the least delay is taken
 	refusalWindowUS     = 600_000_000 // a refusal is news for 10 min
 	refusalsBeforeAlarm = 3
+	helloSettleUS       = 5_000_000
 	clockSkewMaxUS      = 120_000_000
 	diskLowBytes        = 1 << 30
 	fsyncSlowUS         = 500_000

@@ -28,6 +28,7 @@ type fleetData struct {
 	Dense     bool
 	Panel     *panelData
 	WorstName string
+	Noun      string // stores; locations where a warehouse is among them
 }
 
 type regionData struct {
@@ -105,7 +106,7 @@ func byTrouble(a, b tileData) int {
 
 func (w *Web) fleetData(f filter) *fleetData {
 	v := w.opts.Fleet.View(0)
-	d := &fleetData{View: v, AtMS: v.AtUS / 1000, States: v.Totals.ByPresence, Filter: f, Filtered: -1, Dense: len(v.Tiles) > denseFrom}
+	d := &fleetData{View: v, AtMS: v.AtUS / 1000, States: v.Totals.ByPresence, Filter: f, Filtered: -1, Noun: "stores", Dense: len(v.Tiles) > denseFrom}
 	for _, n := range v.Bands[3:7] {
 		d.Late += n
 	}
@@ -130,6 +131,9 @@ func (w *Web) fleetData(f filter) *fleetData {
 		}
 		for _, c := range t.Codes {
 			codes[c] = true
+		}
+		if t.Type != "store" {
+			d.Noun = "locations"
 		}
 		if t.Store == v.Totals.WorstStore {
 			d.WorstName = t.Name

@@ -30,7 +30,7 @@ function paint() {
     if (k !== level[i]) { tile[i].classList.replace("l" + level[i], "l" + k); level[i] = k; stats.changed++; refilter = true; }
     count[k]++; states[state[i]]++;
     if (state[i] !== 5 && s < 60) cur++;
-    if (s > far && (k > 0 || state[i] > 0)) { far = s; worst = i; }
+    if (s > far && mark[i] && (k > 0 || state[i] > 0)) { far = s; worst = i; }
   }
   set("cur", num.format(cur)); set("late", num.format(count[3] + count[4] + count[5] + count[6])); set("off", num.format(count[7])); set("stuck", num.format(states[4])); set("backlog", num.format(held));
   $("worstline").hidden = worst < 0;
@@ -163,7 +163,7 @@ const palette = () => pal ??= LABEL.map((_, k) => tone(`--l${k}`)), T = () => to
 function dots(now) {
   const [g, w, h] = ctx($("dots")), base = h - 20, c0 = palette(), hi = Math.log(86400), x = (s) => Math.log(Math.max(1, Math.min(86400, s))) / hi * (w - 8) + 4;
   const step = 8, cols = Math.ceil(w / step) + 1, grid = new Uint16Array(cols * 8);
-  for (let i = 0; i < n; i++) grid[(x(behind(i, now)) / step | 0) * 8 + level[i]]++;
+  for (let i = 0; i < n; i++) if (mark[i]) grid[(x(behind(i, now)) / step | 0) * 8 + level[i]]++;
   let max = 1; for (let c = 0; c < cols; c++) { let t = 0; for (let k = 0; k < 8; k++) t += grid[c * 8 + k]; if (t > max) max = t; }
   const unit = (base - 4) / Math.sqrt(max); // a square root keeps a lone late store visible beside hundreds of current ones
   for (let c = 0; c < cols; c++) {
