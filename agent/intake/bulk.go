@@ -37,10 +37,11 @@ type bulkAnswer struct {
 	Accepted   int        `json:"accepted"` // journaled now
 	Duplicates int        `json:"duplicates"`
 	Refused    int        `json:"refused"`
-	*poslogFacts
+	*POSLogFacts
 }
 
-type poslogFacts struct {
+// POSLogFacts are what only a POSLog has.
+type POSLogFacts struct {
 	Dialect      string         `json:"dialect"`
 	Transactions int            `json:"transactions"`
 	Skipped      poslog.Skipped `json:"skipped"`
@@ -76,13 +77,13 @@ func (in *Intake) events(w http.ResponseWriter, r *http.Request, body []byte) {
 // journalAll appends the events of a bulk call in one group and answers. When
 // the journal takes none of them, the call as a whole says so, since the sender
 // has to come back with all.
-func (in *Intake) journalAll(w http.ResponseWriter, r *http.Request, items []bulkItem, events []*protocol.Event, at []int, facts *poslogFacts) {
+func (in *Intake) journalAll(w http.ResponseWriter, r *http.Request, items []bulkItem, events []*protocol.Event, at []int, facts *POSLogFacts) {
 	var recs []journal.Receipt
 	var errs []error
 	if len(events) > 0 {
 		recs, errs = in.o.Journal.AppendAll(r.Context(), events)
 	}
-	a := bulkAnswer{Results: items, poslogFacts: facts}
+	a := bulkAnswer{Results: items, POSLogFacts: facts}
 	waiting := 0
 	for j, e := range events {
 		it := &items[at[j]]
@@ -219,5 +220,5 @@ func (in *Intake) poslog(w http.ResponseWriter, r *http.Request, body []byte) {
 		in.count.refused(protocol.KindInvalid, bad.Problem)
 		items = append(items, bulkItem{Index: len(items), Status: bad.Problem.Status, DocumentID: bad.DocumentID, Problem: bad.Problem})
 	}
-	in.journalAll(w, r, items, res.Events, at, &poslogFacts{Dialect: res.Dialect, Transactions: res.Transactions, Skipped: res.Skipped})
+	in.journalAll(w, r, items, res.Events, at, &POSLogFacts{Dialect: res.Dialect, Transactions: res.Transactions, Skipped: res.Skipped})
 }
