@@ -17,13 +17,13 @@ var rowPool = sync.Pool{New: func() any { r := make([]row, 0, 64); return &r }}
 // AppendJSON appends the JSON of Get's answer without building it: the same
 // bytes as encoding/json writes. False, and b unchanged, when no location ever
 // had the SKU.
-func (m *Model) AppendJSON(b []byte, sku protocol.SKU, s Select) ([]byte, bool) {
+func (m *Model) AppendJSON(b []byte, sku protocol.SKU, at []protocol.StoreID) ([]byte, bool) {
 	e := m.find(sku)
 	if e == nil {
 		return b, false
 	}
 	buf := rowPool.Get().(*[]row)
-	rows := m.rows(e, s, *buf)
+	rows := m.rows(e, at, *buf)
 	nowUS := m.now().UnixMicro()
 	locs := *m.locs.Load()
 	if len(rows) > 1 {

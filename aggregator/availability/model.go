@@ -139,22 +139,17 @@ func (m *Model) SetLocation(name protocol.StoreID, s LocationState) {
 	l.provisional.Store(s.Provisional)
 }
 
-// Select narrows an answer; the zero value asks for everything.
-type Select struct {
-	Locations []protocol.StoreID
-}
-
 // find returns the entry of a SKU, or nil.
 func (m *Model) find(sku protocol.SKU) *entry {
 	return m.table.Load().find(sku, maphash.String(seed, string(sku)))
 }
 
-func (m *Model) rows(e *entry, s Select, into []row) []row {
-	if len(s.Locations) == 0 {
+func (m *Model) rows(e *entry, at []protocol.StoreID, into []row) []row {
+	if len(at) == 0 {
 		return e.view(into, nil)
 	}
-	if len(s.Locations) == 1 {
-		i, ok := m.byName.Load(s.Locations[0])
+	if len(at) == 1 {
+		i, ok := m.byName.Load(at[0])
 		if !ok {
 			return into[:0]
 		}
@@ -163,8 +158,8 @@ func (m *Model) rows(e *entry, s Select, into []row) []row {
 		}
 		return into[:0]
 	}
-	want := make(map[uint32]bool, len(s.Locations))
-	for _, name := range s.Locations {
+	want := make(map[uint32]bool, len(at))
+	for _, name := range at {
 		if i, ok := m.byName.Load(name); ok {
 			want[i.(uint32)] = true
 		}
@@ -172,13 +167,14 @@ func (m *Model) rows(e *entry, s Select, into []row) []row {
 	return e.view(into, func(loc uint32) bool { return want[loc] })
 }
 
-// Get answers for one SKU; false when no location ever had it.
-func (m *Model) Get(sku protocol.SKU, s Select) (protocol.Availability, bool) {
+// Get answers for one SKU, at the locations named or at all; false when no
+// location ever had it.
+func (m *Model) Get(sku protocol.SKU, at []protocol.StoreID) (protocol.Availability, bool) {
 	e := m.find(sku)
 	if e == nil {
 		return protocol.Availability{}, false
 	}
-	rows := m.rows(e, s, nil)
+	rows := m.rows(e, at, nil)
 	nowUS := m.now().UnixMicro()
 	locs := *m.locs.Load()
 	a := protocol.Availability{SKU: sku, AsOf: time.UnixMicro(nowUS).UTC(), Locations: make([]protocol.AvailabilityLocation, len(rows))}

@@ -45,7 +45,7 @@ func TestAnswersAreThoseOfAPlainModel(t *testing.T) {
 			}
 		}
 		for sku, cells := range plain {
-			a, ok := m.Get(sku, Select{})
+			a, ok := m.Get(sku, nil)
 			if !ok || len(a.Locations) != len(cells) {
 				t.Fatalf("%s: %d locations, want %d", sku, len(a.Locations), len(cells))
 			}
@@ -63,23 +63,23 @@ func TestAnswersAreThoseOfAPlainModel(t *testing.T) {
 			if total.OnHand != a.Totals.OnHand || total.Available != a.Totals.Available {
 				t.Fatalf("%s: totals %+v", sku, a.Totals)
 			}
-			checkJSON(t, m, sku, Select{})
-			checkJSON(t, m, sku, Select{Locations: []protocol.StoreID{"S1", "S2", "nowhere"}})
-			checkJSON(t, m, sku, Select{Locations: []protocol.StoreID{"S3"}})
+			checkJSON(t, m, sku, nil)
+			checkJSON(t, m, sku, []protocol.StoreID{"S1", "S2", "nowhere"})
+			checkJSON(t, m, sku, []protocol.StoreID{"S3"})
 		}
-		if _, ok := m.Get("never", Select{}); ok {
+		if _, ok := m.Get("never", nil); ok {
 			t.Fatal("found what never was")
 		}
 	})
 }
 
-func checkJSON(t *rapid.T, m *Model, sku protocol.SKU, s Select) {
-	a, _ := m.Get(sku, s)
+func checkJSON(t *rapid.T, m *Model, sku protocol.SKU, at []protocol.StoreID) {
+	a, _ := m.Get(sku, at)
 	want, err := json.Marshal(a)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, ok := m.AppendJSON([]byte("x"), sku, s)
+	got, ok := m.AppendJSON([]byte("x"), sku, at)
 	if !ok || string(got[1:]) != string(want) {
 		t.Fatalf("AppendJSON differs:\n%s", cmp.Diff(string(want), string(got[1:])))
 	}
@@ -99,7 +99,7 @@ func TestReadersSeeOneMoment(t *testing.T) {
 	for range 4 {
 		wg.Go(func() {
 			for !stop.Load() {
-				a, ok := m.Get("X", Select{})
+				a, ok := m.Get("X", nil)
 				if !ok || a.Totals.OnHand != 1000 || a.Totals.InTransit != 1000 {
 					t.Errorf("torn answer: %+v", a)
 					return
@@ -180,7 +180,7 @@ func fill(skus, locations int) *Model {
 func BenchmarkOneLocation(b *testing.B) {
 	m := fill(10_000, 40)
 	buf := make([]byte, 0, 4096)
-	s := Select{Locations: []protocol.StoreID{"S0007"}}
+	s := []protocol.StoreID{"S0007"}
 	b.ReportAllocs()
 	b.ResetTimer()
 	b.RunParallel(func(p *testing.PB) {
@@ -196,7 +196,7 @@ func BenchmarkFourHundredLocations(b *testing.B) {
 	buf := make([]byte, 0, 1<<18)
 	b.ReportAllocs()
 	for b.Loop() {
-		buf, _ = m.AppendJSON(buf[:0], "00000000000042", Select{})
+		buf, _ = m.AppendJSON(buf[:0], "00000000000042", nil)
 	}
 }
 

@@ -16,19 +16,27 @@ import (
 // again.
 func (i *Ingest) Hello(o protocol.Origin, payload []byte) error {
 	var h protocol.Hello
-	err := protocol.DecodeControl(payload, &h)
-	if err == nil {
-		err = checkHello(&h)
-	}
-	if err != nil {
-		i.refuse(o, "hello: "+err.Error())
-		i.down(o, protocol.DnWelcome, &protocol.Welcome{V: protocol.Version, BootID: h.BootID, Refused: err.Error()})
+	if why := readHello(payload, &h); why != "" {
+		i.o.Refused(o, protocol.NackUpgrade, "hello: "+why)
+		i.down(o, protocol.DnWelcome, &protocol.Welcome{V: protocol.Version, BootID: h.BootID, Refused: why})
 		return nil
 	}
 	return i.enqueue(item{bytes: len(payload), do: func(i *Ingest, nowUS int64) error {
 		i.hello(o, &h, nowUS)
 		return nil
 	}})
+}
+
+// readHello decodes a HELLO and says why it cannot be answered, if so.
+func readHello(payload []byte, h *protocol.Hello) string {
+	err := protocol.DecodeControl(payload, h)
+	if err == nil {
+		err = checkHello(h)
+	}
+	if err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 func (i *Ingest) hello(o protocol.Origin, h *protocol.Hello, nowUS int64) {
@@ -83,7 +91,7 @@ func (i *Ingest) Frame(o protocol.Origin, payload []byte, recvUS int64) error {
 		if errors.Is(err, protocol.ErrUpgrade) || errors.Is(err, protocol.ErrMagic) {
 			reason = protocol.NackUpgrade
 		}
-		i.refuse(o, "frame: "+err.Error())
+		i.o.Refused(o, reason, err.Error())
 		return i.enqueue(item{do: func(i *Ingest, _ int64) error { i.nack(i.session(o), reason); return nil }})
 	}
 	return i.enqueue(item{bytes: len(payload), do: func(i *Ingest, nowUS int64) error { return i.frame(o, f, recvUS, nowUS) }})
@@ -95,6 +103,8 @@ func (i *Ingest) frame(o protocol.Origin, f *protocol.Frame, recvUS, nowUS int64
 	skip, refuse := s.judge(f)
 	if refuse != protocol.NackNone {
 		i.nack(s, refuse)
+		i.o.Refused(o, refuse, fmt.Sprintf("frame seq %d to %d, epoch %d, lease %d; the session stands at seq %d, epoch %d, lease %d",
+			f.FirstSeq, f.LastSeq(), f.Epoch, f.Lease, s.mark.Seq, s.mark.Epoch, s.mark.Lease))
 		return nil
 	}
 	i.n.frames.Add(1)
@@ -125,8 +135,8 @@ func (i *Ingest) apply(in merge.Input, o protocol.Origin) (merge.Outcome, string
 	case merge.Duplicate:
 		i.n.duplicates.Add(1)
 	case merge.Parked:
-		x := i.park(in, o, &out)
-		return out, x, nil
+		return out, i.park(in, o, &out), nil
+	case merge.Merged:
 	}
 	return out, "", nil
 }
@@ -157,10 +167,7 @@ func (i *Ingest) nack(s *session, reason protocol.NackReason) {
 		s.echoUS = -1 // an answer is owed though nothing was taken
 	}
 	i.owe(s)
-	i.refuse(s.origin, "nack: "+string(reason))
 }
-
-func (i *Ingest) refuse(o protocol.Origin, reason string) { i.o.Refused(o, reason) }
 
 // Accept merges the documents of a feed into the feed's own journal and answers
 // each after the commit. A document seen before is a duplicate.
@@ -191,6 +198,7 @@ func (i *Ingest) feed(o protocol.Origin, events []*protocol.Event, results []pro
 			continue
 		case merge.Parked:
 			results[k].Status, results[k].Code, results[k].ExceptionID = "parked", out.Code, id
+		case merge.Merged:
 		}
 		s.mark.Seq++
 		s.mark.SafeSeq, s.mark.HeadSeen = s.mark.Seq, s.mark.Seq
@@ -323,4 +331,12 @@ func (i *Ingest) SpendFact(ctx context.Context, key string, value []byte) (bool,
 		return nil
 	})
 	return spent, err
+}
+
+// PutFact stores a small value durably, over what its key held.
+func (i *Ingest) PutFact(ctx context.Context, key string, value []byte) error {
+	return i.call(ctx, func(i *Ingest, _ int64) error {
+		i.facts = append(i.facts, ledger.Fact{Key: key, Value: value})
+		return nil
+	})
 }

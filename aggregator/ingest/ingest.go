@@ -35,8 +35,8 @@ type Options struct {
 	Cells func([]merge.Cell)
 	// Merged is told a journal's new mark after the commit.
 	Merged func(o protocol.Origin, m ledger.Mark, n int)
-	// Refused is told of frames and hellos that were not taken.
-	Refused func(o protocol.Origin, reason string)
+	// Refused is told of frames and hellos that were not taken, and why.
+	Refused func(o protocol.Origin, reason protocol.NackReason, detail string)
 	// CheckpointEvery is how many entries lie between checkpoints of the
 	// fold; 0 means 250,000.
 	CheckpointEvery uint64

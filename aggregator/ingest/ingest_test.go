@@ -67,7 +67,7 @@ func (r *rig) open() {
 			}
 		},
 		Merged:  func(protocol.Origin, ledger.Mark, int) {},
-		Refused: func(protocol.Origin, string) {},
+		Refused: func(protocol.Origin, protocol.NackReason, string) {},
 	})
 	if err != nil {
 		r.t.Fatal(err)
@@ -91,7 +91,7 @@ func (r *rig) open() {
 func (r *rig) take(o protocol.Origin, ch protocol.Channel, payload []byte) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch ch {
+	switch ch { //nolint:exhaustive // only what goes down
 	case protocol.DnAck:
 		var a protocol.Ack
 		_ = json.Unmarshal(payload, &a)

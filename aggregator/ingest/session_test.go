@@ -26,24 +26,53 @@ func TestGreet(t *testing.T) {
 		from, to   uint64 // lost
 		forkShared uint64 // of the newest fork; ^0-1 marks none
 	}{
-		{"a journal never seen starts epoch 1 at its tail", ledger.Mark{},
-			protocol.Hello{InstallID: "i1", Tail: 1, Head: 5, ChainTail: chainOf(1)}, 1, 0, true, chainOf(1), 0, 0, none},
-		{"the same journal resumes", known,
-			protocol.Hello{InstallID: "i1", Epoch: 3, Tail: 50, Head: 130, MergedSeq: 100, ChainMerged: chainOf(9)}, 3, 100, false, chainOf(9), 0, 0, none},
-		{"a lost WELCOME does not fork", ledger.Mark{Epoch: 1, InstallID: "i1", Seq: 0},
-			protocol.Hello{InstallID: "i1", Epoch: 0, Tail: 1, Head: 5}, 1, 0, true, chainOf(0), 0, 0, none},
-		{"an agent that has not heard of the last acks resumes", known,
-			protocol.Hello{InstallID: "i1", Epoch: 3, Tail: 50, Head: 130, MergedSeq: 80, ChainMerged: chainOf(8)}, 3, 100, false, chainOf(9), 0, 0, none},
-		{"a chain that differs at merged is a fork", known,
-			protocol.Hello{InstallID: "i1", Epoch: 3, Tail: 50, Head: 130, ChainTail: chainOf(5), MergedSeq: 100, ChainMerged: chainOf(8)}, 4, 49, true, chainOf(5), 0, 0, 49},
-		{"a disk rolled back offers all it has again", known,
-			protocol.Hello{InstallID: "i1", Epoch: 3, Tail: 1, Head: 70, MergedSeq: 60}, 4, 0, true, chainOf(0), 0, 0, 70},
-		{"what a store trimmed before we had it is named", known,
-			protocol.Hello{InstallID: "i1", Epoch: 3, Tail: 111, Head: 130, ChainTail: chainOf(6), MergedSeq: 115}, 4, 110, true, chainOf(6), 101, 110, ^uint64(0)},
-		{"a re-installed store names the least loss known", known,
-			protocol.Hello{InstallID: "i2", Tail: 1, Head: 3}, 4, 0, true, chainOf(0), 101, 120, 0},
-		{"a ledger restored from a backup mints beyond the agent's epoch", known,
-			protocol.Hello{InstallID: "i1", Epoch: 6, Tail: 50, Head: 130, ChainTail: chainOf(5), MergedSeq: 128}, 7, 49, true, chainOf(5), 0, 0, 100},
+		{
+			"a journal never seen starts epoch 1 at its tail",
+			ledger.Mark{},
+			protocol.Hello{InstallID: "i1", Tail: 1, Head: 5, ChainTail: chainOf(1)},
+			1, 0, true, chainOf(1), 0, 0, none,
+		},
+		{
+			"the same journal resumes", known,
+			protocol.Hello{InstallID: "i1", Epoch: 3, Tail: 50, Head: 130, MergedSeq: 100, ChainMerged: chainOf(9)},
+			3, 100, false, chainOf(9), 0, 0, none,
+		},
+		{
+			"a lost WELCOME does not fork",
+			ledger.Mark{Epoch: 1, InstallID: "i1", Seq: 0},
+			protocol.Hello{InstallID: "i1", Epoch: 0, Tail: 1, Head: 5},
+			1, 0, true, chainOf(0), 0, 0, none,
+		},
+		{
+			"an agent that has not heard of the last acks resumes", known,
+			protocol.Hello{InstallID: "i1", Epoch: 3, Tail: 50, Head: 130, MergedSeq: 80, ChainMerged: chainOf(8)},
+			3, 100, false, chainOf(9), 0, 0, none,
+		},
+		{
+			"a chain that differs at merged is a fork", known,
+			protocol.Hello{InstallID: "i1", Epoch: 3, Tail: 50, Head: 130, ChainTail: chainOf(5), MergedSeq: 100, ChainMerged: chainOf(8)},
+			4, 49, true, chainOf(5), 0, 0, 49,
+		},
+		{
+			"a disk rolled back offers all it has again", known,
+			protocol.Hello{InstallID: "i1", Epoch: 3, Tail: 1, Head: 70, MergedSeq: 60},
+			4, 0, true, chainOf(0), 0, 0, 70,
+		},
+		{
+			"what a store trimmed before we had it is named", known,
+			protocol.Hello{InstallID: "i1", Epoch: 3, Tail: 111, Head: 130, ChainTail: chainOf(6), MergedSeq: 115},
+			4, 110, true, chainOf(6), 101, 110, ^uint64(0),
+		},
+		{
+			"a re-installed store names the least loss known", known,
+			protocol.Hello{InstallID: "i2", Tail: 1, Head: 3},
+			4, 0, true, chainOf(0), 101, 120, 0,
+		},
+		{
+			"a ledger restored from a backup mints beyond the agent's epoch", known,
+			protocol.Hello{InstallID: "i1", Epoch: 6, Tail: 50, Head: 130, ChainTail: chainOf(5), MergedSeq: 128},
+			7, 49, true, chainOf(5), 0, 0, 100,
+		},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

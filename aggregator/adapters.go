@@ -1,0 +1,182 @@
+package aggregator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"tillwire/aggregator/web"
+	"tillwire/protocol"
+)
+
+// The small translations through which the rooms meet.
+
+func (a *Aggregator) apiKey(token string) (role, name string, err error) {
+	r, n, err := a.keys.CheckKey(token)
+	return string(r), n, err
+}
+
+var errStarting = errors.New("the aggregator is starting or stopping")
+
+func (a *Aggregator) readiness() error {
+	if !a.up.Load() {
+		return errStarting
+	}
+	return nil
+}
+
+// group lists the locations of a region.
+func (a *Aggregator) group(name string) ([]protocol.StoreID, bool) {
+	var out []protocol.StoreID
+	for _, s := range a.cfg.Stores {
+		if s.Region == name {
+			out = append(out, protocol.StoreID(s.Store))
+		}
+	}
+	return out, len(out) > 0
+}
+
+// Issue makes a one-off enrolment code.
+func (a *Aggregator) Issue(store protocol.StoreID, agent protocol.AgentID, valid time.Duration) (string, time.Time) {
+	return a.keys.Enrolment(store, agent, valid)
+}
+
+// Enroll trades a code for an agent's credential. The code is spent in the
+// ledger before the credential is given out: a crash between the two costs a
+// code, never a second credential.
+func (a *Aggregator) Enroll(ctx context.Context, code string, o protocol.Origin) (protocol.Enrolled, error) {
+	refuse := func(err error) (protocol.Enrolled, error) {
+		return protocol.Enrolled{}, protocol.NewProblem(http.StatusForbidden, "enrolment_refused", "The enrolment token is not accepted", err.Error(),
+			fmt.Sprintf("issue another: tillwire-aggregator token --enroll --store %s", o.Store))
+	}
+	nonce, err := a.keys.CheckEnrolment(code, o)
+	if err != nil {
+		return refuse(err)
+	}
+	fresh, err := a.ingest.SpendFact(ctx, factSpent+nonce, []byte(o.String()))
+	if err != nil {
+		return protocol.Enrolled{}, err
+	}
+	if !fresh {
+		return refuse(errors.New("token was used already"))
+	}
+	a.deps.Log.Info().Str("store", string(o.Store)).Str("agent", string(o.Agent)).Msg("agent enrolled")
+	return protocol.Enrolled{Store: o.Store, Agent: o.Agent, Token: a.keys.Agent(o), Broker: a.brokerURL()}, nil
+}
+
+func (a *Aggregator) brokerURL() string {
+	if a.cfg.MQTT.Advertise != "" {
+		return a.cfg.MQTT.Advertise
+	}
+	if a.cfg.MQTT.CertFile != "" {
+		return "mqtts://" + a.MQTTAddr()
+	}
+	return "mqtt://" + a.MQTTAddr()
+}
+
+func (a *Aggregator) webOptions(manual []byte) web.Options {
+	return web.Options{
+		Now: a.deps.Now, Log: a.deps.Log, Dev: a.cfg.Dev, Version: a.deps.Version, Manual: manual, Fleet: a.fleet,
+		Availability: func(sku protocol.SKU) (protocol.Availability, bool) { return a.model.Get(sku, nil) },
+		Explain: func(sku protocol.SKU, loc protocol.StoreID, limit int) (protocol.Explanation, error) {
+			x, err := a.ingest.Explain(context.Background(), sku, loc, limit, 0)
+			if err != nil {
+				return protocol.Explanation{}, err
+			}
+			return *a.dated(x), nil
+		},
+		Search: a.model.Search, Exceptions: a.ledger.Exceptions, Exception: a.ledger.Exception, OpenCount: a.openExceptions,
+		Retry: func(ctx context.Context, id, who string) error {
+			_, err := a.ingest.Retry(ctx, id)
+			a.audit(who, "retry", id, err)
+			return err
+		},
+		Discard: func(ctx context.Context, id, who, note string) error {
+			_, err := a.ingest.Discard(ctx, id, note)
+			a.audit(who, "discard", id, err)
+			return err
+		},
+		Login:   func(key string) (string, time.Time, bool) { return a.keys.Session(key, sessionLasts) },
+		Session: a.keys.CheckSession,
+	}
+}
+
+func (a *Aggregator) audit(who, what, id string, err error) {
+	a.deps.Log.Info().Str("who", who).Str("action", what).Str("exception", id).AnErr("err", err).Msg("exception decided")
+}
+
+// dated adds to an explanation how fresh its location's knowledge is.
+func (a *Aggregator) dated(x *protocol.Explanation) *protocol.Explanation {
+	if v, ok := a.model.Get(x.SKU, []protocol.StoreID{x.Location}); ok && len(v.Locations) == 1 {
+		l := &v.Locations[0]
+		x.AsOf, x.LagS, x.Provisional, x.RiskBuffer = l.AsOf, l.LagS, l.Provisional, l.RiskBuffer
+	}
+	x.Available = max(0, x.OnHand-x.Unavailable-x.Reserved-x.Allocated-x.SafetyStock-x.RiskBuffer)
+	return x
+}
+
+// Explain is the door's explanation, dated.
+func (d door) Explain(ctx context.Context, sku protocol.SKU, loc protocol.StoreID, limit int, knownUS int64) (*protocol.Explanation, error) {
+	x, err := d.a.ingest.Explain(ctx, sku, loc, limit, knownUS)
+	if err != nil {
+		return nil, err
+	}
+	return d.a.dated(x), nil
+}
+
+// Retry folds a parked record in again.
+func (d door) Retry(ctx context.Context, id string) (protocol.Exception, error) {
+	return d.a.ingest.Retry(ctx, id)
+}
+
+// Discard closes an exception.
+func (d door) Discard(ctx context.Context, id, note string) (protocol.Exception, error) {
+	return d.a.ingest.Discard(ctx, id, note)
+}
+
+// door is ingest as the API sees it.
+type door struct{ a *Aggregator }
+
+// metrics writes Prometheus text: base units, _total for counters.
+func (a *Aggregator) metrics(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4")
+	var b strings.Builder
+	put := func(name string, v any) { fmt.Fprintf(&b, "tillwire_%s %v\n", name, v) }
+	n, l, t, br := a.ingest.Stats(), a.ledger.Stats(), a.fleet.Snapshot().Totals, a.broker.Stats()
+	put("ingest_frames_total", n.Frames)
+	put("ingest_events_total", n.Events)
+	put("ingest_duplicates_total", n.Duplicates)
+	put("ingest_parked_total", n.Parked)
+	put("ingest_commits_total", n.Commits)
+	put("ingest_nacks_total", n.Nacks)
+	put("ingest_busy_total", n.Busy)
+	put("ingest_commit_seconds_total", float64(n.CommitUS)/1e6)
+	put("ingest_queue_items", n.QueueItems)
+	put("ingest_voids_waiting", n.Pending)
+	put("ledger_entries_total", uint64(l.Head))
+	put("ledger_bytes", l.Bytes)
+	put("ledger_free_bytes", l.FreeBytes)
+	put("ledger_last_commit_seconds", float64(l.CommitUS)/1e6)
+	put("availability_skus", a.model.SKUs())
+	put("availability_cells", a.model.Cells())
+	put("fleet_stores", t.Stores)
+	put("fleet_stores_current", t.Current)
+	put("fleet_backlog_events", t.BacklogEvents)
+	put("fleet_worst_lag_seconds", t.WorstLagS)
+	put("exceptions_open", t.Exceptions)
+	put("broker_connections", br.Open)
+	put("broker_clients", br.Connected)
+	put("broker_refused_connections_total", br.RefusedCap+br.RefusedHandshake)
+	put("broker_refused_auth_total", br.RefusedAuth)
+	put("broker_denied_total", br.Denied)
+	put("broker_rejected_total", br.Rejected)
+	put("broker_panics_total", br.Panics)
+	put("broker_down_dropped_total", br.DownDropped)
+	_, _ = w.Write([]byte(b.String()))
+	metrics.WriteProcessMetrics(w)
+}

@@ -1,0 +1,418 @@
+package aggregator
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"tillwire/aggregator/api"
+	"tillwire/aggregator/availability"
+	"tillwire/aggregator/broker"
+	"tillwire/aggregator/credential"
+	"tillwire/aggregator/feed"
+	"tillwire/aggregator/fleet"
+	"tillwire/aggregator/ingest"
+	"tillwire/aggregator/merge"
+	"tillwire/aggregator/web"
+	"tillwire/deploy"
+	"tillwire/protocol"
+	"tillwire/protocol/openapi"
+	"tillwire/store/ledger"
+	"tillwire/store/ledger/bolt"
+)
+
+// LedgerFile is the ledger's name in the data folder.
+const LedgerFile = "ledger.db"
+
+// Facts that the aggregator keeps in its ledger.
+const (
+	factGeneration = "cloud_generation"
+	factStanding   = "fleet/standing"
+	factSpent      = "enrolment/"
+)
+
+const (
+	sessionLasts  = 12 * time.Hour
+	shutdownWait  = 3 * time.Second
+	locationsTick = time.Second
+)
+
+// Deps are what a host program or a test gives in.
+type Deps struct {
+	Log     zerolog.Logger
+	Now     func() time.Time // nil: time.Now
+	Version string
+	// HTTPListener and MQTTListener replace the configured addresses.
+	HTTPListener net.Listener
+	MQTTListener net.Listener
+}
+
+// Aggregator is the chain's side, wired.
+type Aggregator struct {
+	cfg   Config
+	deps  Deps
+	ready chan struct{}
+	up    atomic.Bool
+
+	ledger *bolt.Ledger
+	keys   *credential.Keyring
+	model  *availability.Model
+	fleet  *fleet.Fleet
+	ingest *ingest.Ingest
+	broker *broker.Broker
+	api    *api.API
+	web    *web.Web
+
+	httpLn net.Listener
+	cells  []availability.Cell // scratch of ingest's goroutine
+}
+
+// New opens the ledger, folds what it holds, and binds the ports. Run serves.
+func New(cfg Config, d Deps) (*Aggregator, error) {
+	if err := cfg.Check(); err != nil {
+		return nil, err
+	}
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	a := &Aggregator{cfg: cfg, deps: d, ready: make(chan struct{})}
+	for _, step := range []func() error{a.openLedger, a.openFleet, a.openIngest, a.openBroker, a.openHTTP, a.writeAddresses} {
+		if err := step(); err != nil {
+			return nil, errors.Join(err, a.close())
+		}
+	}
+	return a, nil
+}
+
+func (a *Aggregator) openLedger() error {
+	var err error
+	if a.keys, err = credential.Open(a.cfg.DataDir, a.deps.Now); err != nil {
+		return err
+	}
+	a.ledger, err = bolt.Open(bolt.Options{Path: filepath.Join(a.cfg.DataDir, LedgerFile), Now: a.deps.Now, Log: a.deps.Log})
+	if err != nil {
+		return fmt.Errorf("open ledger: %w", err)
+	}
+	return nil
+}
+
+func (a *Aggregator) openFleet() error {
+	infos := make([]fleet.StoreInfo, len(a.cfg.Stores))
+	for i, s := range a.cfg.Stores {
+		infos[i] = fleet.StoreInfo{Store: protocol.StoreID(s.Store), Name: s.Name, Region: s.Region, Type: s.Type}
+	}
+	a.fleet = fleet.New(fleet.Options{
+		Now: a.deps.Now, Log: a.deps.Log, Stores: infos, Exceptions: a.openExceptions,
+		Keep: func(b []byte) {
+			if err := a.ingest.PutFact(context.Background(), factStanding, b); err != nil {
+				a.deps.Log.Warn().Err(err).Msg("standing incidents not kept")
+			}
+		},
+	})
+	standing, err := a.ledger.Fact(factStanding)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return nil
+	}
+	if err == nil {
+		err = a.fleet.Restore(standing)
+	}
+	if err != nil {
+		return fmt.Errorf("restore standing incidents: %w", err)
+	}
+	return nil
+}
+
+func (a *Aggregator) openExceptions() int {
+	n, err := a.ledger.CountExceptions()
+	if err != nil {
+		a.deps.Log.Error().Err(err).Msg("exceptions not counted")
+	}
+	return n
+}
+
+func (a *Aggregator) openIngest() error {
+	codec, err := protocol.NewFrameCodec()
+	if err != nil {
+		return err
+	}
+	a.model = availability.New(a.deps.Now)
+	a.ingest, err = ingest.Open(ingest.Options{
+		Ledger: a.ledger, Codec: codec, Log: a.deps.Log, Now: a.deps.Now, Generation: a.generation(),
+		Send: func(o protocol.Origin, ch protocol.Channel, payload []byte) error {
+			return a.broker.Publish(o, ch, payload)
+		},
+		Cells:   a.publish,
+		Merged:  func(o protocol.Origin, m ledger.Mark, n int) { a.fleet.Merged(o, m, m.RecordUS, n) },
+		Refused: a.refused,
+	})
+	if err != nil {
+		return fmt.Errorf("open ingest: %w", err)
+	}
+	var cells []merge.Cell
+	a.ingest.Each(func(c merge.Cell) { cells = append(cells, c) })
+	a.publish(cells)
+	a.fleet.Load(a.ingest.Marks())
+	return nil
+}
+
+// generation rises when an operator restores the ledger from a backup.
+func (a *Aggregator) generation() uint64 {
+	b, err := a.ledger.Fact(factGeneration)
+	if err != nil || len(b) == 0 {
+		return 1
+	}
+	return uint64(b[0])
+}
+
+// publish shows committed positions to readers.
+func (a *Aggregator) publish(cells []merge.Cell) {
+	a.cells = a.cells[:0]
+	for _, c := range cells {
+		a.cells = append(a.cells, availability.Cell{
+			Location: c.Location, SKU: c.SKU, OnHand: c.OnHand, Unavailable: c.Unavailable, InTransit: c.InTransit, LastUS: c.LastUS,
+		})
+	}
+	a.model.Apply(a.cells)
+}
+
+func (a *Aggregator) refused(o protocol.Origin, reason protocol.NackReason, detail string) {
+	a.fleet.Refused(o, reason)
+	a.deps.Log.Debug().Str("store", string(o.Store)).Str("agent", string(o.Agent)).Str("reason", string(reason)).Str("detail", detail).Msg("not merged")
+}
+
+func (a *Aggregator) openBroker() error {
+	ln := a.deps.MQTTListener
+	if ln == nil {
+		var err error
+		if ln, err = net.Listen("tcp", a.cfg.MQTT.Listen); err != nil {
+			return fmt.Errorf("listen for agents: %w; is another aggregator running, or mqtt.listen taken?", err)
+		}
+	}
+	o := broker.Options{
+		Listener: ln, ClientsMax: a.cfg.MQTT.ClientsMax, PerAddrMax: a.cfg.MQTT.PerAddrMax, PerLoopbackMax: a.cfg.MQTT.PerAddrLocal,
+		Authenticate: a.authenticate, OnUp: a.onUp, Log: a.deps.Log,
+		OnPresence: func(o protocol.Origin, up bool) { a.fleet.Connected(o, up, a.deps.Now().UnixMicro()) },
+	}
+	if a.cfg.MQTT.CertFile != "" {
+		cert, err := tls.LoadX509KeyPair(a.cfg.MQTT.CertFile, a.cfg.MQTT.KeyFile)
+		if err != nil {
+			return fmt.Errorf("load mqtt certificate: %w", err)
+		}
+		o.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13}
+	}
+	b, err := broker.New(o)
+	if err != nil {
+		return fmt.Errorf("make broker: %w", err)
+	}
+	a.broker = b
+	return nil
+}
+
+func (a *Aggregator) authenticate(o protocol.Origin, token string) error {
+	if a.cfg.Dev {
+		return nil
+	}
+	return a.keys.CheckAgent(o, token)
+}
+
+// onUp is called by the broker for every message of an agent. It never blocks.
+func (a *Aggregator) onUp(m broker.Up) error {
+	switch m.Channel {
+	case protocol.UpHello:
+		var h protocol.Hello
+		if protocol.DecodeControl(m.Payload, &h) == nil { // ingest answers what cannot be read
+			a.fleet.Hello(m.Origin, h, m.ReceivedUS)
+		}
+		return a.ingest.Hello(m.Origin, m.Payload)
+	case protocol.UpJournal:
+		return a.ingest.Frame(m.Origin, m.Payload, m.ReceivedUS)
+	case protocol.UpHeartbeat:
+		var hb protocol.Heartbeat
+		if err := protocol.DecodeControl(m.Payload, &hb); err != nil {
+			a.refused(m.Origin, protocol.NackMalformed, "heartbeat: "+err.Error())
+			return nil
+		}
+		a.fleet.Heartbeat(m.Origin, &hb, m.ReceivedUS)
+		return a.ingest.Head(m.Origin, hb.Epoch, hb.Head)
+	case protocol.UpWill:
+		var w protocol.Will
+		if err := protocol.DecodeControl(m.Payload, &w); err != nil {
+			a.refused(m.Origin, protocol.NackMalformed, "will: "+err.Error())
+			return nil
+		}
+		a.fleet.Will(m.Origin, w, m.ReceivedUS)
+		return nil
+	}
+	return fmt.Errorf("channel %s is not one that agents send on", m.Channel)
+}
+
+// Run serves until ctx ends, then stops the ports, takes what is queued, and
+// writes a checkpoint. A failed ledger ends it with an error: the process must
+// start anew from what is on disk.
+func (a *Aggregator) Run(ctx context.Context) error {
+	g, serving := errgroup.WithContext(ctx)
+	ingestCtx, stopIngest := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopIngest()
+	ingestDone := make(chan error, 1)
+	go func() { ingestDone <- a.ingest.Run(ingestCtx) }()
+
+	g.Go(func() error { return a.broker.Run(serving) })
+	g.Go(func() error { return a.fleet.Run(serving) })
+	g.Go(func() error { return a.followFleet(serving) })
+	g.Go(func() error { return a.serveHTTP(serving) })
+	g.Go(func() error { // a dead ledger ends everything
+		select {
+		case err := <-ingestDone:
+			ingestDone <- err
+			return err
+		case <-serving.Done():
+			return nil
+		}
+	})
+	a.up.Store(true)
+	close(a.ready)
+	a.deps.Log.Info().Str("http", a.HTTPAddr()).Str("mqtt", a.MQTTAddr()).Bool("dev", a.cfg.Dev).Str("version", a.deps.Version).Msg("aggregator ready")
+	err := g.Wait()
+	a.up.Store(false)
+	stopIngest()
+	err = errors.Join(err, <-ingestDone, a.close())
+	if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// followFleet carries the stores' watermarks into the answers of the read model.
+func (a *Aggregator) followFleet(ctx context.Context) error {
+	t := time.NewTicker(locationsTick)
+	defer t.Stop()
+	rev := uint64(0)
+	for {
+		v := a.fleet.View(rev)
+		rev = v.Rev
+		for i := range v.Tiles {
+			tile := &v.Tiles[i]
+			a.model.SetLocation(tile.Store, availability.LocationState{
+				Type: tile.Type, WatermarkUS: tile.WatermarkUS,
+				Provisional: !tile.Source && tile.Presence != protocol.PresenceOnline && tile.Presence != protocol.PresencePOSSilent,
+			})
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+	}
+}
+
+// Ready is closed when the ports serve.
+func (a *Aggregator) Ready() <-chan struct{} { return a.ready }
+
+// HTTPAddr and MQTTAddr are where the ports really listen.
+func (a *Aggregator) HTTPAddr() string { return a.httpLn.Addr().String() }
+
+// MQTTAddr is the broker's address.
+func (a *Aggregator) MQTTAddr() string { return a.broker.Addr() }
+
+// writeAddresses tells scripts and tests which ports were picked.
+func (a *Aggregator) writeAddresses() error {
+	b, err := json.Marshal(map[string]string{"http": a.HTTPAddr(), "mqtt": a.MQTTAddr()})
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(a.cfg.DataDir, "addresses.json")
+	if err := os.WriteFile(path+".tmp", append(b, '\n'), 0o600); err != nil {
+		return fmt.Errorf("write addresses: %w", err)
+	}
+	if err := os.Rename(path+".tmp", path); err != nil {
+		return fmt.Errorf("write addresses: %w", err)
+	}
+	return nil
+}
+
+func (a *Aggregator) close() error {
+	var errs []error
+	if a.httpLn != nil {
+		if err := a.httpLn.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if a.ledger != nil {
+		if err := a.ledger.Close(); err != nil {
+			errs = append(errs, fmt.Errorf("close ledger: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (a *Aggregator) serveHTTP(ctx context.Context) error {
+	srv := &http.Server{
+		Handler: a.handler(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second,
+		WriteTimeout: 60 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10,
+	}
+	srv.RegisterOnShutdown(func() { a.api.Close(); a.web.Close() })
+	done := make(chan error, 1)
+	go func() {
+		<-ctx.Done()
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownWait)
+		defer cancel()
+		err := srv.Shutdown(stop)
+		if err != nil {
+			err = srv.Close()
+		}
+		done <- err
+	}()
+	if err := srv.Serve(a.httpLn); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve http: %w", err)
+	}
+	return <-done
+}
+
+// handler gives the contract's paths to the API and the rest to the UI.
+func (a *Aggregator) handler() http.Handler {
+	ui := a.web.Handler()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if api.Owns(r.URL.Path) {
+			a.api.ServeHTTP(w, r)
+			return
+		}
+		if !a.api.HostOK(r.Host) {
+			http.Error(w, "this host name is not served here; add it to http.hosts", http.StatusMisdirectedRequest)
+			return
+		}
+		ui.ServeHTTP(w, r)
+	})
+}
+
+func (a *Aggregator) openHTTP() error {
+	a.httpLn = a.deps.HTTPListener
+	if a.httpLn == nil {
+		var err error
+		if a.httpLn, err = net.Listen("tcp", a.cfg.HTTP.Listen); err != nil {
+			return fmt.Errorf("listen for http: %w; is another aggregator running, or http.listen taken?", err)
+		}
+	}
+	a.api = api.New(api.Options{
+		Availability: a.model, Fleet: a.fleet, Exceptions: a.ledger, Door: door{a}, Feeds: feed.New(a.ingest.Accept), Enrolment: a,
+		Group: a.group, Key: a.apiKey, Ready: a.readiness, Metrics: a.metrics, OpenAPI: openapi.Aggregator(),
+		Hosts: a.cfg.HTTP.Hosts, Dev: a.cfg.Dev, Log: a.deps.Log, Now: a.deps.Now,
+		Busy: func(err error) bool { return errors.Is(err, ingest.ErrBusy) || errors.Is(err, ingest.ErrStopped) },
+	})
+	ui, err := web.New(a.webOptions(deploy.Operations))
+	if err != nil {
+		return fmt.Errorf("make ops ui: %w", err)
+	}
+	a.web = ui
+	return nil
+}

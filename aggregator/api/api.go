@@ -1,0 +1,235 @@
+package api
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"tillwire/protocol"
+	"tillwire/store/ledger"
+)
+
+// Availability is the read model.
+type Availability interface {
+	AppendJSON(b []byte, sku protocol.SKU, at []protocol.StoreID) ([]byte, bool)
+	Changed(cursor uint64, limit int) (skus []protocol.SKU, next uint64, ok bool)
+	Cursor() uint64
+	Wait() <-chan struct{}
+}
+
+// Fleet knows the stores.
+type Fleet interface {
+	Statuses() []protocol.StoreStatus
+	Status(id protocol.StoreID) (protocol.StoreStatus, bool)
+}
+
+// Exceptions are the dead letters.
+type Exceptions interface {
+	Exceptions(f ledger.Filter) ([]protocol.Exception, error)
+	Exception(id string) (protocol.Exception, error)
+}
+
+// Door takes decisions and documents; it answers when they are durable.
+type Door interface {
+	Explain(ctx context.Context, sku protocol.SKU, loc protocol.StoreID, limit int, knownUS int64) (*protocol.Explanation, error)
+	Retry(ctx context.Context, id string) (protocol.Exception, error)
+	Discard(ctx context.Context, id, note string) (protocol.Exception, error)
+}
+
+// Feeds turn a feed's body into documents and have them merged. Their errors
+// are *protocol.Problem or the door's.
+type Feeds interface {
+	Events(ctx context.Context, source string, body []byte) ([]protocol.FeedResult, error)
+	Snapshot(ctx context.Context, source string, body []byte) ([]protocol.FeedResult, error)
+}
+
+// Enrolment issues and takes one-off codes.
+type Enrolment interface {
+	Issue(store protocol.StoreID, agent protocol.AgentID, valid time.Duration) (code string, until time.Time)
+	Enroll(ctx context.Context, code string, o protocol.Origin) (protocol.Enrolled, error)
+}
+
+// Options are what the port works with.
+type Options struct {
+	Availability Availability
+	Fleet        Fleet
+	Exceptions   Exceptions
+	Door         Door
+	Feeds        Feeds
+	Enrolment    Enrolment
+	Group        func(name string) ([]protocol.StoreID, bool) // locations of a group (region)
+	Key          func(token string) (role, name string, err error)
+	Ready        func() error // why not, when not
+	Metrics      http.HandlerFunc
+	OpenAPI      []byte
+	Hosts        []string // Host names accepted besides IP addresses and localhost
+	Dev          bool     // asks nobody for a key
+	Log          zerolog.Logger
+	Now          func() time.Time
+	// Busy tells the errors that mean "try again": a full queue, a stop.
+	Busy func(error) bool
+}
+
+// API serves the contract.
+type API struct {
+	o       Options
+	mux     *http.ServeMux
+	rates   *rates
+	streams chan struct{}
+	done    chan struct{}
+}
+
+// route is one row of the table of what may be called by whom.
+type route struct {
+	pattern string
+	roles   string // of those that may; "" = anyone
+	body    int    // most bytes of a body
+	do      func(*API, http.ResponseWriter, *http.Request) error
+}
+
+const (
+	readers  = "channel ops admin"
+	feeders  = "feed ops admin"
+	deciders = "ops admin"
+)
+
+func routes() []route {
+	return []route{
+		{"GET /v1/availability/{sku}", readers, 0, (*API).availability},
+		{"POST /v1/availability/query", readers, protocol.BodyBytesMax, (*API).query},
+		{"GET /v1/availability/changes", readers, 0, (*API).changes},
+		{"GET /v1/availability/stream", readers, 0, (*API).stream},
+		{"GET /v1/availability/{sku}/explain", readers, 0, (*API).explain},
+		{"POST /v1/feeds/{source}/events", feeders, protocol.FeedBodyBytesMax, (*API).feedEvents},
+		{"POST /v1/feeds/{source}/snapshot", feeders, protocol.FeedBodyBytesMax, (*API).feedSnapshot},
+		{"GET /v1/stores", deciders, 0, (*API).stores},
+		{"GET /v1/stores/{store}", deciders, 0, (*API).store},
+		{"GET /v1/stores/{store}/agents/{agent}", deciders, 0, (*API).agent},
+		{"GET /v1/exceptions", deciders, 0, (*API).exceptions},
+		{"GET /v1/exceptions/{id}", deciders, 0, (*API).exception},
+		{"POST /v1/exceptions/{id}/retry", deciders, controlBodyMax, (*API).retry},
+		{"POST /v1/exceptions/{id}/discard", deciders, controlBodyMax, (*API).discard},
+		{"POST /v1/enrollment-tokens", "admin", controlBodyMax, (*API).enrolmentToken},
+		{"POST /v1/enroll", "", controlBodyMax, (*API).enroll},
+		{"GET /healthz", "", 0, (*API).healthz},
+		{"GET /readyz", "", 0, (*API).readyz},
+		{"GET /metrics", "", 0, (*API).metrics},
+		{"GET /openapi.json", "", 0, (*API).openapi},
+	}
+}
+
+// New makes the port.
+func New(o Options) *API {
+	a := &API{o: o, mux: http.NewServeMux(), rates: newRates(o.Now), streams: make(chan struct{}, streamsMax), done: make(chan struct{})}
+	for _, r := range routes() {
+		a.mux.HandleFunc(r.pattern, a.guarded(r))
+	}
+	a.mux.HandleFunc("/v1/", a.unknown)
+	return a
+}
+
+// Close ends the streams, so that a server can shut down. Call it once.
+func (a *API) Close() { close(a.done) }
+
+// Owns tells whether a path belongs to the API rather than to the UI.
+func Owns(path string) bool {
+	switch path {
+	case "/healthz", "/readyz", "/metrics", "/openapi.json":
+		return true
+	}
+	return strings.HasPrefix(path, "/v1/")
+}
+
+// ServeHTTP checks the host and finds the route. The one hot path, a SKU's
+// availability, is taken before the router.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !a.HostOK(r.Host) {
+		fail(w, protocol.NewProblem(http.StatusMisdirectedRequest, "wrong_host", "Host is not served here",
+			"the Host header is "+r.Host, "call the address this aggregator listens on, or add the name to http.hosts"))
+		return
+	}
+	a.mux.ServeHTTP(w, r)
+}
+
+// HostOK stops DNS rebinding: names that a stranger's page can point at us are
+// refused; addresses cannot be rebound.
+func (a *API) HostOK(host string) bool {
+	name := host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		name = h
+	}
+	if name == "localhost" || net.ParseIP(strings.Trim(name, "[]")) != nil {
+		return true
+	}
+	for _, h := range a.o.Hosts {
+		if strings.EqualFold(h, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// guarded wraps a route with what all routes share: who may, how fast, how
+// much, and how errors are told.
+func (a *API) guarded(r route) http.HandlerFunc {
+	return func(w http.ResponseWriter, req *http.Request) {
+		if p := a.admit(w, req, &r); p != nil {
+			fail(w, p)
+			return
+		}
+		if r.body > 0 {
+			req.Body = http.MaxBytesReader(w, req.Body, int64(r.body))
+		}
+		if err := r.do(a, w, req); err != nil {
+			a.fail(w, err)
+		}
+	}
+}
+
+func (a *API) admit(w http.ResponseWriter, req *http.Request, r *route) *protocol.Problem {
+	if r.roles != "" && !a.o.Dev {
+		role, name, p := a.caller(req)
+		if p != nil {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="tillwire"`)
+			return p
+		}
+		if !allowed(r.roles, role) {
+			return protocol.NewProblem(http.StatusForbidden, "forbidden", "This key may not do that",
+				"a "+role+" key was used; "+r.roles+" may", "issue a key with `tillwire-aggregator token --role ROLE --name NAME`")
+		}
+		if p := a.rates.take(w, name); p != nil {
+			return p
+		}
+	}
+	if r.body > 0 && !strings.HasSuffix(r.pattern, "/retry") {
+		return wantJSON(req)
+	}
+	return nil
+}
+
+func (a *API) caller(req *http.Request) (role, name string, p *protocol.Problem) {
+	token, ok := strings.CutPrefix(req.Header.Get("Authorization"), "Bearer ")
+	if !ok {
+		return "", "", protocol.NewProblem(http.StatusUnauthorized, "unauthorized", "An API key is needed", "",
+			"send `Authorization: Bearer KEY`; issue keys with `tillwire-aggregator token --role ROLE --name NAME`")
+	}
+	role, name, err := a.o.Key(token)
+	if err != nil {
+		return "", "", protocol.NewProblem(http.StatusUnauthorized, "unauthorized", "The API key is not accepted", err.Error(),
+			"issue another with `tillwire-aggregator token --role ROLE --name NAME`")
+	}
+	return role, name, nil
+}
+
+func allowed(roles, role string) bool {
+	for r := range strings.FieldsSeq(roles) {
+		if r == role {
+			return true
+		}
+	}
+	return false
+}

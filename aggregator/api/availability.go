@@ -1,0 +1,172 @@
+package api
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"tillwire/protocol"
+)
+
+var bufPool = sync.Pool{New: func() any { b := make([]byte, 0, 4096); return &b }}
+
+func (a *API) availability(w http.ResponseWriter, r *http.Request) error {
+	sku, p := skuOf(r.PathValue("sku"))
+	if p != nil {
+		return p
+	}
+	var at []protocol.StoreID
+	if r.URL.RawQuery != "" {
+		var err error
+		if at, err = a.locations(r); err != nil {
+			return err
+		}
+	}
+	buf := bufPool.Get().(*[]byte)
+	defer bufPool.Put(buf)
+	b, ok := a.o.Availability.AppendJSON((*buf)[:0], sku, at)
+	*buf = b
+	if !ok {
+		return notFound("unknown_sku", "No location ever had this SKU", string(sku), "check the SKU; GTINs may be given with or without leading zeros")
+	}
+	return replyBytes(w, http.StatusOK, b)
+}
+
+func skuOf(s string) (protocol.SKU, *protocol.Problem) {
+	sku, err := protocol.NormalizeSKU(s)
+	if err != nil {
+		return "", invalid("/sku", err.Error(), "a GTIN needs a right check digit; anything else is at most 64 bytes")
+	}
+	return sku, nil
+}
+
+// locations reads ?location= (repeatable) and ?group=. ?channel= is taken and
+// changes nothing while nothing is fenced for channels.
+func (a *API) locations(r *http.Request) ([]protocol.StoreID, error) {
+	var at []protocol.StoreID
+	for key, values := range r.URL.Query() {
+		for _, v := range values {
+			switch key {
+			case "location":
+				for s := range strings.SplitSeq(v, ",") {
+					at = append(at, protocol.StoreID(s))
+				}
+			case "group":
+				g, ok := a.o.Group(v)
+				if !ok {
+					return nil, notFound("unknown_group", "There is no such group of locations", v, "groups are the regions of aggregator.toml; GET /v1/stores shows them")
+				}
+				at = append(at, g...)
+			case "channel":
+				if err := protocol.CheckName(v); err != nil {
+					return nil, invalid("/channel", err.Error(), "name the channel as its key does")
+				}
+			default:
+				return nil, invalid("/"+key, "is not a parameter here", "use location, group or channel")
+			}
+		}
+	}
+	if len(at) > locationsMax {
+		return nil, invalid("/location", fmt.Sprintf("names %d locations, at most %d", len(at), locationsMax), "split the request")
+	}
+	return at, nil
+}
+
+type queryRequest struct {
+	SKUs      []string `json:"skus"`
+	Locations []string `json:"locations"`
+	Channel   string   `json:"channel"`
+}
+
+func (a *API) query(w http.ResponseWriter, r *http.Request) error {
+	var q queryRequest
+	if err := decode(r, &q); err != nil {
+		return err
+	}
+	if len(q.SKUs) == 0 || len(q.SKUs) > protocol.QueryCellsMax {
+		return invalid("/skus", fmt.Sprintf("has %d entries", len(q.SKUs)), fmt.Sprintf("name 1 to %d SKUs", protocol.QueryCellsMax))
+	}
+	if len(q.Locations) > locationsMax {
+		return invalid("/locations", fmt.Sprintf("has %d entries, at most %d", len(q.Locations), locationsMax), "split the request")
+	}
+	at := make([]protocol.StoreID, len(q.Locations))
+	for i, s := range q.Locations {
+		at[i] = protocol.StoreID(s)
+	}
+	buf := bufPool.Get().(*[]byte)
+	defer bufPool.Put(buf)
+	b := append((*buf)[:0], `{"items":[`...)
+	var unknown []string
+	first := true
+	for i, s := range q.SKUs {
+		sku, err := protocol.NormalizeSKU(s)
+		if err != nil {
+			return invalid("/skus/"+strconv.Itoa(i), err.Error(), "a GTIN needs a right check digit")
+		}
+		n := len(b)
+		if !first {
+			b = append(b, ',')
+		}
+		var ok bool
+		if b, ok = a.o.Availability.AppendJSON(b, sku, at); !ok {
+			b = b[:n]
+			unknown = append(unknown, s)
+			continue
+		}
+		first = false
+	}
+	b = append(b, `],"unknown":[`...)
+	for i, s := range unknown {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendQuote(b, s)
+	}
+	b = append(b, "]}"...)
+	*buf = b
+	return replyBytes(w, http.StatusOK, b)
+}
+
+func (a *API) explain(w http.ResponseWriter, r *http.Request) error {
+	sku, p := skuOf(r.PathValue("sku"))
+	if p != nil {
+		return p
+	}
+	q := r.URL.Query()
+	loc := q.Get("location")
+	if loc == "" {
+		return invalid("/location", "is missing", "name the location whose number you want explained: ?location=S0042")
+	}
+	limit, err := number(q.Get("limit"), explainLines, explainLinesMax)
+	if err != nil {
+		return invalid("/limit", err.Error(), fmt.Sprintf("give a number from 1 to %d", explainLinesMax))
+	}
+	var atUS int64
+	if s := q.Get("at"); s != "" {
+		t, err := time.Parse(time.RFC3339Nano, s)
+		if err != nil {
+			return invalid("/at", "is not an RFC 3339 time with zone", "write it like 2026-11-23T10:15:00Z (a + is %2B in a URL)")
+		}
+		atUS = t.UnixMicro()
+	}
+	x, err := a.o.Door.Explain(r.Context(), sku, protocol.StoreID(loc), limit, atUS)
+	if err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, x)
+}
+
+// number reads an optional number between 1 and most.
+func number(s string, otherwise, most int) (int, error) {
+	if s == "" {
+		return otherwise, nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 || n > most {
+		return 0, fmt.Errorf("is %q", s)
+	}
+	return n, nil
+}

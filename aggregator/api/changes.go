@@ -1,0 +1,123 @@
+package api
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"tillwire/protocol"
+)
+
+// gone answers a cursor that the ring no longer reaches.
+func gone() *protocol.Problem {
+	return protocol.NewProblem(http.StatusGone, "cursor_too_old", "The cursor is too old", "",
+		"read all numbers you need with POST /v1/availability/query, then follow from the cursor of a call without one")
+}
+
+// changes is the delta feed: what changed since the cursor, waiting up to 25 s
+// for something to change. Without a cursor it answers with the present one.
+func (a *API) changes(w http.ResponseWriter, r *http.Request) error {
+	s := r.URL.Query().Get("cursor")
+	if s == "" {
+		return reply(w, http.StatusOK, map[string]any{"cursor": strconv.FormatUint(a.o.Availability.Cursor(), 10), "items": []any{}})
+	}
+	cursor, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		return invalid("/cursor", "is not one that this API gave", "start without a cursor")
+	}
+	limit := time.NewTimer(pollWait)
+	defer limit.Stop()
+	for {
+		bell := a.o.Availability.Wait()
+		skus, next, ok := a.o.Availability.Changed(cursor, changesMax)
+		if !ok {
+			return gone()
+		}
+		if len(skus) > 0 {
+			return replyBytes(w, http.StatusOK, a.changed(skus, next))
+		}
+		select {
+		case <-bell:
+		case <-limit.C:
+			return replyBytes(w, http.StatusOK, a.changed(nil, next))
+		case <-r.Context().Done():
+			return nil
+		case <-a.done:
+			return replyBytes(w, http.StatusOK, a.changed(nil, next))
+		}
+	}
+}
+
+func (a *API) changed(skus []protocol.SKU, next uint64) []byte {
+	b := append([]byte(`{"cursor":"`), strconv.FormatUint(next, 10)...)
+	b = append(b, `","items":[`...)
+	for i, s := range skus {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b, _ = a.o.Availability.AppendJSON(b, s, nil)
+	}
+	return append(b, "]}"...)
+}
+
+// stream is the same as server-sent events. The event id is the cursor: a
+// browser that reconnects goes on where it was.
+func (a *API) stream(w http.ResponseWriter, r *http.Request) error {
+	select {
+	case a.streams <- struct{}{}:
+		defer func() { <-a.streams }()
+	default:
+		return protocol.NewProblem(http.StatusServiceUnavailable, "too_many_streams", "Too many streams are open", "", "follow /v1/availability/changes instead")
+	}
+	cursor := a.o.Availability.Cursor()
+	s := r.Header.Get("Last-Event-ID")
+	if s == "" {
+		s = r.URL.Query().Get("cursor")
+	}
+	if s != "" {
+		var err error
+		if cursor, err = strconv.ParseUint(s, 10, 64); err != nil {
+			return invalid("/cursor", "is not one that this API gave", "start without a cursor")
+		}
+		if _, _, ok := a.o.Availability.Changed(cursor, 1); !ok {
+			return gone()
+		}
+	}
+	rc := http.NewResponseController(w)
+	_ = rc.SetWriteDeadline(time.Time{})
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header()["Cache-Control"] = noStore
+	w.WriteHeader(http.StatusOK)
+	ping := time.NewTicker(streamPing)
+	defer ping.Stop()
+	for {
+		bell := a.o.Availability.Wait()
+		skus, next, ok := a.o.Availability.Changed(cursor, changesMax)
+		if !ok {
+			_, _ = w.Write([]byte("event: gone\ndata: {}\n\n"))
+			return nil
+		}
+		if len(skus) > 0 {
+			b := append([]byte("event: availability\nid: "), strconv.FormatUint(next, 10)...)
+			b = append(append(b, "\ndata: "...), a.changed(skus, next)...)
+			if _, err := w.Write(append(b, "\n\n"...)); err != nil {
+				return nil //nolint:nilerr // the follower is gone
+			}
+			cursor = next
+		}
+		if err := rc.Flush(); err != nil {
+			return nil //nolint:nilerr // the follower is gone
+		}
+		select {
+		case <-bell:
+		case <-ping.C:
+			if _, err := w.Write([]byte(": ping\n\n")); err != nil {
+				return nil //nolint:nilerr // the follower is gone
+			}
+		case <-r.Context().Done():
+			return nil
+		case <-a.done:
+			return nil
+		}
+	}
+}

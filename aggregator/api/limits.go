@@ -1,0 +1,22 @@
+package api
+
+import "time"
+
+// Bounds of the port.
+const (
+	explainLinesMax  = 1000
+	explainLines     = 200 // shown unless the caller asks otherwise
+	pageMax          = 1000
+	controlBodyMax   = 64 << 10
+	noteBytesMax     = 500
+	pollWait         = 25 * time.Second
+	changesMax       = 1000
+	streamsMax       = 1000
+	streamPing       = 15 * time.Second
+	keysTracked      = 4096
+	ratePerSecond    = 20_000 // per key
+	rateBurst        = 40_000
+	enrolmentDefault = 24 * time.Hour
+	enrolmentMax     = 24 * time.Hour
+	locationsMax     = 1000
+)

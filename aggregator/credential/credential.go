@@ -1,0 +1,278 @@
+// Package credential issues and verifies tokens: agents' secrets, API keys and
+// one-off enrolment codes. Tokens are stateless: they carry what they say and a
+// MAC under the key in the data folder, so issuing works whether or not the
+// aggregator runs. It keeps nothing but that key and a list of revocations; that
+// a code is used once only is the caller's to keep.
+package credential
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"tillwire/protocol"
+)
+
+// Files in the data folder.
+const (
+	KeyFile     = "token.key"
+	RevokedFile = "revoked.txt"
+	keyBytes    = 32
+)
+
+// Token prefixes say what a string is before anything is verified: secret
+// scanners find them in logs and repositories.
+const (
+	prefixAgent  = "twa1"
+	prefixKey    = "twk1"
+	prefixEnrol  = "twe1"
+	prefixCookie = "tws1"
+)
+
+// Role of an API key.
+type Role string
+
+// Roles, each with what it may call.
+const (
+	RoleChannel Role = "channel" // availability
+	RoleFeed    Role = "feed"    // feeds
+	RoleOps     Role = "ops"     // everything that reads, and decisions on exceptions
+	RoleAdmin   Role = "admin"   // ops, and enrolment
+)
+
+// Roles lists them.
+var Roles = []Role{RoleChannel, RoleFeed, RoleOps, RoleAdmin}
+
+// Errors of verification. They do not say which part was wrong.
+var (
+	ErrInvalid = errors.New("token is not valid")
+	ErrExpired = errors.New("token has expired")
+	ErrRevoked = errors.New("token is revoked")
+)
+
+// Keyring issues and verifies. It is safe for concurrent use.
+type Keyring struct {
+	key     []byte
+	revoked string
+	now     func() time.Time
+
+	mu      sync.Mutex // guards what follows
+	read    time.Time  // of the revocations, by modification time
+	size    int64
+	list    map[string]bool
+	checked time.Time
+}
+
+// Open reads the key of a data folder, making one at first.
+func Open(dir string, now func() time.Time) (*Keyring, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make data folder: %w", err)
+	}
+	path := filepath.Join(dir, KeyFile)
+	key, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		key, err = createKey(path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read token key: %w", err)
+	}
+	if len(key) != keyBytes {
+		return nil, fmt.Errorf("read token key: %s has %d bytes, want %d; restore it from a backup, or delete it and enrol every agent again", path, len(key), keyBytes)
+	}
+	return &Keyring{key: key, revoked: filepath.Join(dir, RevokedFile), now: now, list: map[string]bool{}}, nil
+}
+
+// createKey writes a fresh key whole or not at all. Of two programs that do so
+// at once, one wins and both use its key.
+func createKey(path string) ([]byte, error) {
+	key := make([]byte, keyBytes)
+	if _, err := rand.Read(key); err != nil {
+		return nil, err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), KeyFile+".*")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.Remove(f.Name()) }()
+	_, err = f.Write(key)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, err
+	}
+	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, os.ErrExist) {
+		return nil, err
+	}
+	return os.ReadFile(path)
+}
+
+func (k *Keyring) sign(prefix string, fields ...string) string {
+	body := prefix + "." + strings.Join(fields, ".")
+	return body + "." + base64.RawURLEncoding.EncodeToString(k.mac(body))
+}
+
+func (k *Keyring) mac(body string) []byte {
+	h := hmac.New(sha256.New, k.key)
+	h.Write([]byte(body))
+	return h.Sum(nil)
+}
+
+// open verifies a token's MAC and returns its n fields.
+func (k *Keyring) open(token, prefix string, n int) ([]string, error) {
+	at := strings.LastIndexByte(token, '.')
+	if at < 0 || len(token) > 512 {
+		return nil, ErrInvalid
+	}
+	mac, err := base64.RawURLEncoding.DecodeString(token[at+1:])
+	if err != nil || !hmac.Equal(mac, k.mac(token[:at])) {
+		return nil, ErrInvalid
+	}
+	fields := strings.Split(token[:at], ".")
+	if fields[0] != prefix || len(fields) != n+1 {
+		return nil, ErrInvalid
+	}
+	if k.isRevoked(token[:at]) {
+		return nil, ErrRevoked
+	}
+	return fields[1:], nil
+}
+
+// isRevoked looks a token's body up, or its name (store/agent, key name).
+func (k *Keyring) isRevoked(body string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.refresh()
+	if len(k.list) == 0 {
+		return false
+	}
+	f := strings.Split(body, ".")
+	return k.list[body] || (f[0] == prefixAgent && k.list[f[1]+"/"+f[2]]) || (f[0] != prefixAgent && len(f) > 2 && k.list["key/"+f[2]])
+}
+
+// refresh reads the list again where the file changed; it looks at most once a
+// second.
+func (k *Keyring) refresh() {
+	now := k.now()
+	if !k.checked.IsZero() && now.Sub(k.checked) < time.Second && now.After(k.checked) {
+		return
+	}
+	k.checked = now
+	info, err := os.Stat(k.revoked)
+	if err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			k.list = map[string]bool{}
+		}
+		return // unreadable: what is known stays revoked
+	}
+	if info.ModTime().Equal(k.read) && info.Size() == k.size {
+		return
+	}
+	b, err := os.ReadFile(k.revoked)
+	if err != nil {
+		return
+	}
+	list := map[string]bool{}
+	for line := range bytes.Lines(b) {
+		s, _, _ := strings.Cut(strings.TrimSpace(string(line)), "#")
+		if s = strings.TrimSpace(s); s != "" {
+			list[s] = true
+		}
+	}
+	k.list, k.read, k.size = list, info.ModTime(), info.Size()
+}
+
+// Agent issues an agent's secret.
+func (k *Keyring) Agent(o protocol.Origin) string {
+	return k.sign(prefixAgent, string(o.Store), string(o.Agent), strconv.FormatInt(k.now().Unix(), 36))
+}
+
+// CheckAgent verifies that a secret is this agent's.
+func (k *Keyring) CheckAgent(o protocol.Origin, token string) error {
+	f, err := k.open(token, prefixAgent, 3)
+	if err != nil {
+		return err
+	}
+	if f[0] != string(o.Store) || f[1] != string(o.Agent) {
+		return ErrInvalid
+	}
+	return nil
+}
+
+// Key issues an API key for a role under a name that logs and audits show.
+func (k *Keyring) Key(role Role, name string) (string, error) {
+	if err := protocol.CheckName(name); err != nil {
+		return "", fmt.Errorf("key name %q %w", name, err)
+	}
+	for _, r := range Roles {
+		if r == role {
+			return k.sign(prefixKey, string(role), name, strconv.FormatInt(k.now().Unix(), 36)), nil
+		}
+	}
+	return "", fmt.Errorf("role %q is not one of %v", role, Roles)
+}
+
+// CheckKey verifies an API key and tells whose it is.
+func (k *Keyring) CheckKey(token string) (Role, string, error) {
+	f, err := k.open(token, prefixKey, 3)
+	if err != nil {
+		return "", "", err
+	}
+	return Role(f[0]), f[1], nil
+}
+
+// Enrolment issues a one-off code with which an agent of the store enrols; an
+// empty agent leaves the name to the host.
+func (k *Keyring) Enrolment(store protocol.StoreID, agent protocol.AgentID, valid time.Duration) (code string, until time.Time) {
+	until = k.now().Add(valid).Truncate(time.Second)
+	nonce := make([]byte, 16)
+	_, _ = rand.Read(nonce) // never fails
+	return k.sign(prefixEnrol, string(store), string(agent), strconv.FormatInt(until.Unix(), 36), base64.RawURLEncoding.EncodeToString(nonce)), until
+}
+
+// CheckEnrolment verifies a code for a store and returns its nonce, which the
+// caller spends.
+func (k *Keyring) CheckEnrolment(code string, o protocol.Origin) (nonce string, err error) {
+	f, err := k.open(code, prefixEnrol, 4)
+	if err != nil {
+		return "", err
+	}
+	until, err := strconv.ParseInt(f[2], 36, 64)
+	switch {
+	case err != nil || f[0] != string(o.Store) || (f[1] != "" && f[1] != string(o.Agent)):
+		return "", ErrInvalid
+	case k.now().Unix() > until:
+		return "", ErrExpired
+	}
+	return f[3], nil
+}
+
+// Session trades an ops or admin key for a browser session.
+func (k *Keyring) Session(key string, valid time.Duration) (session string, until time.Time, ok bool) {
+	role, name, err := k.CheckKey(key)
+	if err != nil || (role != RoleOps && role != RoleAdmin) {
+		return "", time.Time{}, false
+	}
+	until = k.now().Add(valid).Truncate(time.Second)
+	return k.sign(prefixCookie, string(role), name, strconv.FormatInt(until.Unix(), 36)), until, true
+}
+
+// CheckSession tells whose session it is.
+func (k *Keyring) CheckSession(session string) (who string, ok bool) {
+	f, err := k.open(session, prefixCookie, 3)
+	if err != nil {
+		return "", false
+	}
+	until, err := strconv.ParseInt(f[2], 36, 64)
+	return f[1], err == nil && k.now().Unix() <= until
+}

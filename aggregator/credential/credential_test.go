@@ -1,0 +1,162 @@
+package credential
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tillwire/protocol"
+)
+
+var shop = protocol.Origin{Store: "S0042", Agent: "server"}
+
+func ring(t *testing.T, now *time.Time) (*Keyring, string) {
+	t.Helper()
+	dir := t.TempDir()
+	k, err := Open(dir, func() time.Time { return *now })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k, dir
+}
+
+func TestAgentTokenIsGoodForItsAgentOnly(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	k, dir := ring(t, &now)
+	token := k.Agent(shop)
+	if err := k.CheckAgent(shop, token); err != nil {
+		t.Fatalf("own token: %v", err)
+	}
+	again, err := Open(dir, time.Now)
+	if err != nil || again.CheckAgent(shop, token) != nil {
+		t.Errorf("after a restart: %v", err)
+	}
+	other, _ := ring(t, &now)
+	key, err := k.Key(RoleAdmin, "ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, err := range map[string]error{
+		"another store":  k.CheckAgent(protocol.Origin{Store: "S0043", Agent: "server"}, token),
+		"another agent":  k.CheckAgent(protocol.Origin{Store: "S0042", Agent: "till-1"}, token),
+		"another chain":  other.CheckAgent(shop, token),
+		"one letter off": k.CheckAgent(shop, "x"+token[1:]),
+		"empty":          k.CheckAgent(shop, ""),
+		"an API key":     k.CheckAgent(shop, key),
+		"huge":           k.CheckAgent(shop, strings.Repeat("a.", 10_000)),
+		"cut":            k.CheckAgent(shop, token[:len(token)-4]),
+	} {
+		if !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestRevocationIsReadAgain(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	k, dir := ring(t, &now)
+	token := k.Agent(shop)
+	key, _ := k.Key(RoleOps, "bob")
+	file := filepath.Join(dir, RevokedFile)
+	if err := os.WriteFile(file, []byte("# stolen\nS0042/server # laptop\n\nkey/bob\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(2 * time.Second)
+	if err := k.CheckAgent(shop, token); !errors.Is(err, ErrRevoked) {
+		t.Errorf("agent: %v", err)
+	}
+	if _, _, err := k.CheckKey(key); !errors.Is(err, ErrRevoked) {
+		t.Errorf("key: %v", err)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(2 * time.Second)
+	if err := k.CheckAgent(shop, token); err != nil {
+		t.Errorf("after the list is gone: %v", err)
+	}
+}
+
+func TestEnrolmentExpiresAndIsBoundToTheStore(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	k, _ := ring(t, &now)
+	code, until := k.Enrolment("S0042", "", time.Hour)
+	nonce, err := k.CheckEnrolment(code, shop)
+	if err != nil || nonce == "" || !until.Equal(now.Add(time.Hour)) {
+		t.Fatalf("own code: %q %v %v", nonce, until, err)
+	}
+	if _, err := k.CheckEnrolment(code, protocol.Origin{Store: "S1", Agent: "server"}); !errors.Is(err, ErrInvalid) {
+		t.Errorf("another store: %v", err)
+	}
+	bound, _ := k.Enrolment("S0042", "till-1", time.Hour)
+	if _, err := k.CheckEnrolment(bound, shop); !errors.Is(err, ErrInvalid) {
+		t.Errorf("another agent: %v", err)
+	}
+	now = now.Add(61 * time.Minute)
+	if _, err := k.CheckEnrolment(code, shop); !errors.Is(err, ErrExpired) {
+		t.Errorf("late: %v", err)
+	}
+}
+
+func TestSessionsAreForOpsAndEnd(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	k, _ := ring(t, &now)
+	if _, err := k.Key("king", "ann"); err == nil {
+		t.Error("an unknown role is issued")
+	}
+	if _, err := k.Key(RoleOps, "ann smith"); err == nil {
+		t.Error("a name with a space is issued")
+	}
+	ops, _ := k.Key(RoleOps, "ann")
+	channel, _ := k.Key(RoleChannel, "web")
+	if _, _, ok := k.Session(channel, time.Hour); ok {
+		t.Error("a channel key opens the ops UI")
+	}
+	s, _, ok := k.Session(ops, time.Hour)
+	if who, fine := k.CheckSession(s); !ok || !fine || who != "ann" {
+		t.Errorf("session: %v %v %q", ok, fine, who)
+	}
+	now = now.Add(2 * time.Hour)
+	if _, fine := k.CheckSession(s); fine {
+		t.Error("a session outlives its end")
+	}
+}
+
+func TestKeyFile(t *testing.T) {
+	dir := t.TempDir()
+	var wg sync.WaitGroup
+	tokens := make([]string, 8)
+	for i := range tokens {
+		wg.Go(func() {
+			k, err := Open(dir, time.Now)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			tokens[i] = k.Agent(shop)
+		})
+	}
+	wg.Wait()
+	k, err := Open(dir, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, token := range tokens {
+		if err := k.CheckAgent(shop, token); err != nil {
+			t.Errorf("token %d of programs that started at once: %v", i, err)
+		}
+	}
+	if info, err := os.Stat(filepath.Join(dir, KeyFile)); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("key file: %v %v", info, err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, KeyFile), []byte("short"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir, time.Now); err == nil || !strings.Contains(err.Error(), "want 32") {
+		t.Errorf("a cut key: %v", err)
+	}
+}
