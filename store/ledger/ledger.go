@@ -139,27 +139,33 @@ type Stats struct {
 
 // Ledger is what a backend provides. One goroutine commits; any may read.
 type Ledger interface {
-	// Commit makes b durable as a whole, or not at all. After an error other
-	// than ErrFenced the ledger is failed and every later Commit answers
+	// Commit makes b durable as a whole, or not at all. ErrFenced, and ctx's
+	// error where ctx had ended before anything was begun, leave the ledger as
+	// it was. After any other error it is failed and every later Commit answers
 	// ErrFailed: whether the batch is on disk is known only after a reopen.
+	// A failed ledger still reads its log up to Head; all else answers
+	// ErrFailed. b is the caller's again when Commit returns.
 	Commit(ctx context.Context, b *Batch) error
 	// Head is the position of the newest entry.
 	Head() Position
 	// Read returns one entry, verified by its checksum.
 	Read(p Position) (Entry, error)
-	// Scan calls fn for each entry from p on. The entry is fn's to keep.
-	// fn may not call Commit.
+	// Scan calls fn for each entry from p on, up to the head of the moment it
+	// began. The entry is fn's to keep; records of neighbours share memory, so
+	// who keeps a few for long clones them. fn may not call Commit.
 	Scan(p Position, fn func(*Entry) error) error
-	// Find tells where an event id was committed and with what content.
+	// Find tells where an event id was committed and with what content. That
+	// an id is committed once is the caller's care: Commit does not look.
+	// Whoever has seen Head ≥ p finds the event at p.
 	Find(id protocol.EventID) (p Position, content [8]byte, ok bool, err error)
-	Marks() ([]Mark, error)
+	Marks() ([]Mark, error) // in order of store and agent
 	Journals() ([]Journal, error)
 	// Cells calls fn in order of ID.
 	Cells(fn func(Cell) error) error
 	// Checkpoint returns the position of the stored fold and calls fn with
 	// its chunks in order of No.
 	Checkpoint(fn func(Chunk) error) (Position, error)
-	Exceptions(f Filter) ([]protocol.Exception, error)
+	Exceptions(f Filter) ([]protocol.Exception, error) // in order of ID
 	Exception(id string) (protocol.Exception, error)
 	// CountExceptions counts those that are open.
 	CountExceptions() (int, error)

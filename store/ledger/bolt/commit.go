@@ -51,8 +51,10 @@ func (l *Ledger) Commit(ctx context.Context, b *ledger.Batch) error {
 		return fmt.Errorf("commit batch: %w", err)
 	}
 	start := l.opts.Now()
-	if err := l.fence(b.Marks); err != nil {
+	if err := l.fence(b.Marks); errors.Is(err, ledger.ErrFenced) {
 		return fmt.Errorf("commit batch: %w", err)
+	} else if err != nil {
+		return l.fail(fmt.Errorf("commit batch: %w", err))
 	}
 	if err := l.checkBatch(b); err != nil {
 		return l.fail(fmt.Errorf("commit batch: %w", err))
@@ -74,15 +76,45 @@ func (l *Ledger) Commit(ctx context.Context, b *ledger.Batch) error {
 	return nil
 }
 
-// fence compares marks with what is stored, which memory mirrors.
+// markState is a mark in memory. The writer alone changes it, under mu.
+type markState struct {
+	mark   ledger.Mark
+	key    []byte
+	serial uint64 // of the last batch that set it: one batch sets it once
+}
+
+// fence compares marks with what is stored, which memory mirrors, and gathers
+// their states for the rest of the commit.
 func (l *Ledger) fence(marks []ledger.Mark) error {
+	l.serial++
+	l.states = l.states[:0]
+	var fresh map[protocol.Origin]*markState
 	for i := range marks {
 		m := &marks[i]
-		was := l.marks[m.Origin] // written under commitMu only
-		if was.Epoch != m.WasEpoch || was.Lease != m.WasLease || was.Seq != m.WasSeq {
+		if m.Origin.Store == "" || m.Origin.Agent == "" {
+			return fmt.Errorf("check marks: %q names no journal", m.Origin)
+		}
+		st := l.marks[m.Origin] // inserted under commitMu only
+		if st == nil {
+			st = fresh[m.Origin]
+		}
+		if st == nil {
+			if fresh == nil {
+				fresh = map[protocol.Origin]*markState{}
+			}
+			st = &markState{key: originKey(m.Origin)}
+			fresh[m.Origin] = st
+		}
+		was := &st.mark
+		switch {
+		case st.serial == l.serial:
+			return fmt.Errorf("check marks: %s is set twice", m.Origin)
+		case was.Epoch != m.WasEpoch || was.Lease != m.WasLease || was.Seq != m.WasSeq:
 			return fmt.Errorf("set mark of %s: %w: it stands at epoch %d lease %d seq %d, not at %d %d %d",
 				m.Origin, ledger.ErrFenced, was.Epoch, was.Lease, was.Seq, m.WasEpoch, m.WasLease, m.WasSeq)
 		}
+		st.serial = l.serial
+		l.states = append(l.states, st)
 	}
 	return nil
 }
@@ -108,13 +140,6 @@ func (l *Ledger) checkBatch(b *ledger.Batch) error {
 		if got, want := uint32(b.Cells[i].ID), l.cells+uint32(i)+1; got != want {
 			return fmt.Errorf("check cell: number is %d, want %d", got, want)
 		}
-	}
-	seen := make(map[protocol.Origin]bool, len(b.Marks))
-	for i := range b.Marks {
-		if o := b.Marks[i].Origin; seen[o] {
-			return fmt.Errorf("check marks: %s is set twice", o)
-		}
-		seen[b.Marks[i].Origin] = true
 	}
 	switch {
 	case b.Checkpoint > want:
@@ -160,12 +185,12 @@ func (w *writer) write(tx *bbolt.Tx) error {
 // commit has written them to pages.
 func (w *writer) putEntries(tx *bbolt.Tx) error {
 	entries := w.b.Entries
-	if len(entries) == 0 {
+	if w.l.arena = w.l.arena[:0]; len(entries) == 0 {
 		return nil
 	}
 	log := tx.Bucket(bucketLog)
 	log.FillPercent = fillAppend
-	arena := w.l.arena[:0]
+	arena := w.l.arena
 	for len(entries) > 0 {
 		first := entries[0].Position
 		room := (segmentOf(first)+1)*segmentEntries - uint64(first) + 1
@@ -185,9 +210,7 @@ func (w *writer) putEntries(tx *bbolt.Tx) error {
 			return fmt.Errorf("put entries %d to %d: %w", first, first+ledger.Position(n)-1, err)
 		}
 	}
-	if w.l.arena = arena; cap(arena) > arenaKeepMax {
-		w.l.arena = nil
-	}
+	w.l.arena = arena
 	return putMeta(tx, metaHead, uint64(w.b.Entries[len(w.b.Entries)-1].Position))
 }
 
@@ -196,14 +219,16 @@ func segmentOf(p ledger.Position) uint64 { return (uint64(p) - 1) / segmentEntri
 func (w *writer) putMarks(tx *bbolt.Tx) error {
 	bucket := tx.Bucket(bucketMarks)
 	bucket.FillPercent = fillAppend // journals are few and stay: full pages are fewer to write
+	arena := w.l.arena              // behind the entries
 	for i := range w.b.Marks {
-		m := &w.b.Marks[i]
-		key := originKey(m.Origin)
-		v := appendMark(make([]byte, crcBytes, 160), m)
-		if err := bucket.Put(key, seal(key, v, 0)); err != nil {
+		m, key, at := &w.b.Marks[i], w.l.states[i].key, len(arena)
+		arena = appendMark(append(arena, 0, 0, 0, 0), m)
+		arena = seal(key, arena, at)
+		if err := bucket.Put(key, arena[at:len(arena):len(arena)]); err != nil {
 			return fmt.Errorf("put mark of %s: %w", m.Origin, err)
 		}
 	}
+	w.l.arena = arena
 	return nil
 }
 
@@ -216,7 +241,11 @@ func (l *Ledger) publish(b *ledger.Batch, opened int) {
 		}
 	}
 	for i := range b.Marks {
-		l.marks[b.Marks[i].Origin] = cloneMark(b.Marks[i])
+		st := l.states[i]
+		if st.mark.Origin != b.Marks[i].Origin { // its first time
+			l.marks[b.Marks[i].Origin] = st
+		}
+		st.mark = cloneMark(b.Marks[i])
 	}
 	l.openEx += opened
 	if n := len(b.Entries); n > 0 {
@@ -225,6 +254,9 @@ func (l *Ledger) publish(b *ledger.Batch, opened int) {
 		l.head.Store(uint64(b.Entries[n-1].Position))
 	}
 	l.mu.Unlock()
+	if cap(l.arena) > arenaKeepMax {
+		l.arena = nil
+	}
 	l.journals += uint32(len(b.Journals))
 	l.cells += uint32(len(b.Cells))
 	if b.Checkpoint != 0 {

@@ -38,11 +38,12 @@ func sealed(key, payload []byte) []byte {
 // unseal checks a value and returns its payload, which is part of v.
 func unseal(what string, key, v []byte) ([]byte, error) {
 	if len(v) < crcBytes {
-		return nil, fmt.Errorf("read %s %x: %w: value of %d bytes, want at least %d", what, key, ledger.ErrCorrupt, len(v), crcBytes)
+		return nil, fmt.Errorf("read %s %x: %w: value of %d bytes, want at least %d", what, string(key), ledger.ErrCorrupt, len(v), crcBytes)
 	}
 	want, got := binary.LittleEndian.Uint32(v), checksum(key, v[crcBytes:])
 	if got != want {
-		return nil, fmt.Errorf("read %s %x: %w: checksum is %08x, want %08x", what, key, ledger.ErrCorrupt, got, want)
+		// The key is copied for the message only, so that it need not escape.
+		return nil, fmt.Errorf("read %s %x: %w: checksum is %08x, want %08x", what, string(key), ledger.ErrCorrupt, got, want)
 	}
 	return v[crcBytes:], nil
 }

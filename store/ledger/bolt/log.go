@@ -103,11 +103,12 @@ func (l *Ledger) copyEntries(p, head ledger.Position) ([]ledger.Entry, error) {
 	}
 	entries := make([]ledger.Entry, n)
 	links := make([]ledger.Link, 0, 4*n)
+	var key [8]byte
 	for i := range entries {
 		var value []byte
 		value, arena, _ = cutFrame(arena)
 		at := p + ledger.Position(i)
-		key := key64(uint64(at))
+		key = key64(uint64(at))
 		if links, err = decodeEntry(at, key[:], value, &entries[i], links); err != nil {
 			return nil, err
 		}

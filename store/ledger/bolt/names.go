@@ -35,7 +35,7 @@ func (l *Ledger) loadMarks(tx *bbolt.Tx) error {
 		if err != nil {
 			return err
 		}
-		l.marks[m.Origin] = m
+		l.marks[m.Origin] = &markState{mark: m, key: bytes.Clone(k)}
 		return nil
 	})
 }
@@ -47,8 +47,8 @@ func (l *Ledger) Marks() ([]ledger.Mark, error) {
 	}
 	l.mu.RLock()
 	marks := make([]ledger.Mark, 0, len(l.marks))
-	for _, m := range l.marks {
-		marks = append(marks, cloneMark(m))
+	for _, st := range l.marks {
+		marks = append(marks, cloneMark(st.mark))
 	}
 	l.mu.RUnlock()
 	slices.SortFunc(marks, func(a, b ledger.Mark) int {

@@ -79,8 +79,10 @@ type Ledger struct {
 
 	// commitMu makes the one writer one.
 	commitMu sync.Mutex
-	arena    []byte // values of the batch in hand
-	journals uint32 // how many there are
+	serial   uint64       // of the batch in hand
+	arena    []byte       // its values
+	states   []*markState // of its marks
+	journals uint32       // how many there are
 	cells    uint32
 	keep     upkeep
 
@@ -88,7 +90,7 @@ type Ledger struct {
 	// a transaction, never within one; a reader that needs a transaction begins
 	// it while holding mu, so that it sees the runs that it knows.
 	mu     sync.RWMutex
-	marks  map[protocol.Origin]ledger.Mark
+	marks  map[protocol.Origin]*markState
 	hot    map[protocol.EventID]hotID
 	runs   []*run // newest first; the slice is replaced, never changed
 	openEx int    // exceptions in state open
@@ -119,7 +121,7 @@ func Open(opts Options) (*Ledger, error) {
 	}
 	l := &Ledger{
 		opts: opts, db: db, pageSize: int64(db.Info().PageSize),
-		marks: map[protocol.Origin]ledger.Mark{}, hot: make(map[protocol.EventID]hotID, opts.IDsHot),
+		marks: map[protocol.Origin]*markState{}, hot: make(map[protocol.EventID]hotID, opts.IDsHot),
 	}
 	if err := l.load(); err != nil {
 		_ = db.Close()

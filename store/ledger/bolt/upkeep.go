@@ -60,7 +60,7 @@ func (l *Ledger) seal(upTo uint64) error {
 	for id, h := range l.hot {
 		ids = append(ids, idEntry{id: id, content: h.content, pos: h.pos})
 	}
-	sortIDs(ids)
+	ids = sortIDs(ids)
 	b := newRunBuilder(uint64(len(ids)))
 	err := l.update(func(tx *bbolt.Tx) error {
 		if err := l.step("seal"); err != nil {
