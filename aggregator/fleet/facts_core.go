@@ -27,23 +27,22 @@ type facts struct {
 	skew  [skewSamples]int64  // reception minus sending, agent's clock inside
 	skews int
 
-	epoch, lease   uint64
-	marked         bool // the ledger holds a mark
-	merged, safe   uint64
-	tail, head     uint64 // of the journal as last heard
-	recordUS       int64  // agent's clock: record time at merged
-	mergedUS       int64  // last merge
-	progressUS     int64  // last moment at which merging moved, or had nothing to move
-	rebuildTo      uint64 // rebuilding until merged reaches this
-	drainPerS      float64
-	inflowPerS     float64
-	refused        protocol.NackReason
-	refusedUS      int64
-	refusedRecent  int
-	refusedTotal   uint64
-	supersededUS   int64
-	lossHead       uint64 // head up to which a loss was already told
-	countersBefore map[string]uint64
+	epoch, lease  uint64
+	marked        bool // the ledger holds a mark
+	merged, safe  uint64
+	tail, head    uint64 // of the journal as last heard
+	recordUS      int64  // agent's clock: record time at merged
+	mergedUS      int64  // last merge
+	progressUS    int64  // last moment at which merging moved, or had nothing to move
+	rebuildTo     uint64 // rebuilding until merged reaches this
+	drainPerS     float64
+	inflowPerS    float64
+	refused       protocol.NackReason
+	refusedUS     int64
+	refusedRecent int
+	refusedTotal  uint64
+	supersededUS  int64
+	lossHead      uint64 // head up to which a loss was already told
 }
 
 // loss is a range of events that were heard of, and can no longer come.

@@ -189,12 +189,9 @@ func reasonFor(f *facts, v *verdict, nowUS int64) string {
 }
 
 func offlineWords(f *facts, v *verdict, nowUS int64) string {
-	held := ""
-	switch n := f.pending(); {
-	case n > 0:
+	held := " It keeps selling into its journal; all it had told of is merged."
+	if n := f.pending(); n > 0 {
 		held = " It keeps selling; at least " + wait(n) + " in its journal."
-	default:
-		held = " It keeps selling into its journal; all it had told of is merged."
 	}
 	switch v.cause {
 	case causeNever:

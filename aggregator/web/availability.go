@@ -20,6 +20,7 @@ type availabilityData struct {
 	Location protocol.StoreID
 	Explain  *explainData
 	Some     []protocol.SKU // to try
+	Parked   bool           // there is a page of exceptions
 	Stale    int            // locations whose knowledge is older than 5 min
 }
 
@@ -40,7 +41,7 @@ func (w *Web) names() map[protocol.StoreID]string {
 }
 
 func (w *Web) availabilityPage(rw http.ResponseWriter, r *http.Request) error {
-	d := &availabilityData{Input: query(r, "sku"), Location: protocol.StoreID(query(r, "location"))}
+	d := &availabilityData{Input: query(r, "sku"), Location: protocol.StoreID(query(r, "location")), Parked: w.opts.Exceptions != nil}
 	if d.Input != "" {
 		sku, err := protocol.NormalizeSKU(d.Input)
 		if err != nil {

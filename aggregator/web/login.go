@@ -91,7 +91,7 @@ func (w *Web) login(rw http.ResponseWriter, r *http.Request) {
 		Name: sessionCookie, Value: session, Path: "/", Expires: until, HttpOnly: true,
 		Secure: w.opts.Secure || r.TLS != nil, SameSite: http.SameSiteStrictMode,
 	})
-	http.Redirect(rw, r, next(r.PostFormValue("next")), http.StatusSeeOther)
+	http.Redirect(rw, r, next(r.PostFormValue("next")), http.StatusSeeOther) //nolint:gosec // next lets only our own paths through
 }
 
 func (w *Web) logout(rw http.ResponseWriter, r *http.Request) {
