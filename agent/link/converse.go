@@ -1,0 +1,258 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"tillwire/protocol"
+)
+
+// errDropped ends a connection on the session's own wish.
+var errDropped = errors.New("connection given up")
+
+// converse works one connection: inputs to the session, its effects to the
+// network and the journal, heartbeats whatever the session does.
+func (l *Link) converse(ctx context.Context, c *connection) error {
+	defer l.step(c, Input{Kind: onLost}) //nolint:errcheck // onLost has no effect that could fail
+	if err := l.step(c, Input{Kind: onConnected}); err != nil {
+		return err
+	}
+	beat := time.NewTimer(l.beat(c))
+	defer beat.Stop()
+	tick := time.NewTimer(l.wait())
+	defer tick.Stop()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return nil
+		case err = <-c.lost:
+			return fmt.Errorf("connection lost: %w", err)
+		case m := <-l.inbox:
+			if m.from == c {
+				err = l.hear(c, m)
+			}
+		case <-l.o.Journal.Appended():
+			err = l.step(c, Input{Kind: onTick})
+		case <-tick.C:
+			err = l.step(c, Input{Kind: onTick})
+		case <-beat.C:
+			beat.Reset(l.beat(c))
+			err = l.step(c, Input{Kind: onTick})
+		}
+		if err != nil {
+			return err
+		}
+		tick.Reset(l.wait())
+	}
+}
+
+// wait is how long the session has nothing to do by itself.
+func (l *Link) wait() time.Duration {
+	at := l.core.deadline(l.o.Journal.State().Head)
+	if at == math.MaxInt64 {
+		return time.Hour
+	}
+	return max(time.Duration(at-l.now())*time.Microsecond, 0)
+}
+
+// hear decodes a control message and looks up what the session compares it with.
+func (l *Link) hear(c *connection, m message) error {
+	switch m.channel {
+	case protocol.DnWelcome:
+		var w protocol.Welcome
+		if err := protocol.DecodeControl(m.payload, &w); err != nil {
+			return l.unreadable(err)
+		}
+		if protocol.CheckName(w.Node) == nil {
+			l.node = w.Node
+		}
+		own, known := l.own(w.MergedSeq)
+		return l.step(c, Input{Kind: onWelcome, Welcome: &w, Own: own, Known: known})
+	case protocol.DnAck:
+		var a protocol.Ack
+		if err := protocol.DecodeControl(m.payload, &a); err != nil {
+			return l.unreadable(err)
+		}
+		l.clock.take(a.EchoUS, a.RecvUS, a.SendUS, m.gotUS)
+		own, known := l.own(a.MergedSeq)
+		return l.step(c, Input{Kind: onAck, Ack: &a, Own: own, Known: known})
+	default:
+		return nil
+	}
+}
+
+// unreadable is counted and passed over: time-outs ask again.
+func (l *Link) unreadable(err error) error {
+	l.unread++
+	l.note("control message cannot be read: " + clip(err.Error()))
+	return nil
+}
+
+func (l *Link) own(seq uint64) (protocol.Chain, bool) {
+	chain, err := l.o.Journal.ChainAt(seq)
+	return chain, err == nil
+}
+
+// step runs the session until it has nothing more to do.
+func (l *Link) step(c *connection, in Input) error {
+	for {
+		st := l.o.Journal.State()
+		in.Journal = Facts{InstallID: st.InstallID, Epoch: st.Epoch, Tail: st.Tail, Head: st.Head, BacklogBytes: st.BacklogBytes}
+		next := Input{}
+		for _, e := range l.core.Step(l.now(), in) {
+			got, err := l.perform(c, e)
+			if err != nil {
+				return err
+			}
+			if got.Kind != 0 {
+				next = got
+			}
+		}
+		l.publishStatus()
+		if next.Kind == 0 {
+			return nil
+		}
+		in = next
+	}
+}
+
+func (l *Link) perform(c *connection, e Effect) (Input, error) {
+	switch e.Do {
+	case SayHello:
+		return Input{}, l.sayHello(c, e)
+	case SendFrame:
+		return l.sendFrame(c, e.Seq)
+	case SetMark:
+		l.setMark(e.Mark)
+	case Drop:
+		return Input{}, fmt.Errorf("%w: %s", errDropped, e.Why)
+	case Note:
+		l.note(e.Why)
+	}
+	return Input{}, nil
+}
+
+func (l *Link) note(why string) {
+	l.update(func(s *Status) { s.LastError = why })
+	if why == l.lastNote {
+		return
+	}
+	l.lastNote = why
+	l.o.Log.Warn().Str("store", string(l.o.Origin.Store)).Str("agent", string(l.o.Origin.Agent)).Str("why", why).Msg("link pauses")
+}
+
+// setMark tells the journal. Within one epoch and generation the journal's mark
+// never goes back, though the sending cursor may: it stays where it was.
+func (l *Link) setMark(m Mark) {
+	st := l.o.Journal.State()
+	l.o.Journal.SetLease(m.Lease)
+	if m.Epoch == st.Epoch && m.Generation == st.Generation && m.Merged < st.Merged {
+		return
+	}
+	if err := l.o.Journal.SetMerged(m.Epoch, m.Merged, m.Safe, m.Generation); err != nil {
+		l.note("journal refuses the merged mark: " + clip(err.Error()))
+		return
+	}
+	if l.core.strikes == 0 {
+		l.lastNote = ""
+		l.update(func(s *Status) { s.LastError = "" })
+	}
+}
+
+func (l *Link) sayHello(c *connection, e Effect) error {
+	st := l.o.Journal.State()
+	h := protocol.Hello{
+		V: protocol.Version, InstallID: st.InstallID, BootID: l.o.BootID, Epoch: st.Epoch, Tail: st.Tail, Head: st.Head,
+		ChainTail: st.ChainTail, ChainHead: st.ChainHead, Agent: l.o.Version, Generation: st.Generation,
+		MergedSeq: st.Merged, ChainMerged: st.ChainMerged, BootReason: l.bootReason(st.BootReason), SentUS: l.o.Now().UnixMicro(),
+	}
+	if e.At {
+		if chain, ok := l.own(e.Seq); ok {
+			h.MergedSeq, h.ChainMerged = e.Seq, chain
+		}
+	}
+	return l.say(c, protocol.UpHello, "", 1, &h)
+}
+
+func (l *Link) bootReason(journals string) string {
+	if l.o.BootReason != "" {
+		return l.o.BootReason
+	}
+	return journals
+}
+
+func (l *Link) say(c *connection, ch protocol.Channel, node string, qos byte, m any) error {
+	b, err := protocol.EncodeControl(m)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", ch, err)
+	}
+	return l.publish(c, protocol.Topic(l.o.Origin, ch, node), qos, b)
+}
+
+// publish hands a message to the client, which takes it when its writer is
+// free, after at most its write time-out. Whether it arrives is not asked.
+func (l *Link) publish(c *connection, topic string, qos byte, payload []byte) error {
+	token := c.client.Publish(topic, qos, false, payload)
+	select {
+	case <-token.Done():
+		if err := token.Error(); err != nil {
+			return fmt.Errorf("publish: %w", err)
+		}
+	default:
+	}
+	return nil
+}
+
+// shelves lend the memory of one frame's records: hundreds of links in one
+// process need it in turn.
+var shelves = sync.Pool{New: func() any { return new([][]byte) }}
+
+// sendFrame copies records from the journal, in one short transaction.
+func (l *Link) sendFrame(c *connection, from uint64) (Input, error) {
+	shelf, _ := shelves.Get().(*[][]byte)
+	defer shelves.Put(shelf)
+	records, prev, last, err := l.o.Journal.Read(from, protocol.FrameEventsMax, frameReadBytes, *shelf)
+	if err != nil || len(records) == 0 {
+		if err != nil {
+			l.note("journal cannot be read: " + clip(err.Error()))
+		}
+		return Input{Kind: onUnsent}, nil
+	}
+	*shelf = records[:0]
+	offset, wrong, _ := l.clock.estimate()
+	b, err := l.o.Codec.Append(nil, &protocol.Frame{
+		Epoch: l.core.epoch, Lease: l.core.lease, FirstSeq: from, PrevChain: prev, LastChain: last,
+		SentUS: l.o.Now().UnixMicro(), UptimeUS: l.now(), ClockOffsetUS: offset, ClockErrorUS: wrong, Records: records,
+	})
+	if err != nil {
+		l.note("frame cannot be encoded: " + clip(err.Error()))
+		return Input{Kind: onUnsent}, nil
+	}
+	if err := l.publish(c, protocol.Topic(l.o.Origin, protocol.UpJournal, l.node), 1, b); err != nil {
+		return Input{}, err
+	}
+	return Input{Kind: onSent, First: from, Last: from + uint64(len(records)) - 1}, nil
+}
+
+// publishStatus makes the session visible to Status.
+func (l *Link) publishStatus() {
+	offset, wrong, _ := l.clock.estimate()
+	n := l.core.n
+	l.update(func(s *Status) {
+		s.Session, s.Epoch, s.Lease = l.core.phase.String(), l.core.epoch, l.core.lease
+		s.ClockOffsetUS, s.ClockErrorUS = offset, wrong
+		s.FramesSent, s.EventsSent, s.Superseded, s.Counts = n.Frames, n.Events, n.Superseded, n
+		s.Refused = l.unread + n.WelcomesRefused + n.AcksBeyondHead + n.AcksForeign + n.AcksWrongChain
+	})
+}
+
+// spread draws from d ± 20 %, so that heartbeats of a chain do not beat as one.
+func spread(d time.Duration) time.Duration {
+	return d*4/5 + rand.N(max(d*2/5, 1)) //nolint:gosec // jitter, not a secret
+}

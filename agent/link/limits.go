@@ -1,0 +1,61 @@
+package link
+
+import (
+	"time"
+
+	"tillwire/protocol"
+)
+
+// Bounds of a link.
+const (
+	inboxMax       = 64 // control messages that wait for the loop
+	helloTriesMax  = 3  // unanswered, before the connection is given up
+	resendsMax     = 2  // of a window without an answer, before HELLO
+	malformedMax   = 3  // refusals in a row, before HELLO
+	strikesForRest = 1  // HELLOs without progress before they are spaced
+	clockSamples   = 8
+	clockRTTMax    = 60 * time.Second // older echoes say nothing about clocks
+	restMin        = time.Second
+	restMax        = time.Minute
+	refusedRest    = time.Minute // after a refused WELCOME or NACK(upgrade)
+	busyRest       = 250 * time.Millisecond
+	paceMax        = time.Minute
+	gapRepeat      = time.Second      // the same gap told again within it is an echo
+	startAfterMax  = 10 * time.Minute // whatever a WELCOME says
+	settledAfter   = time.Minute      // a session this old was not superseded at once
+	disconnectMS   = 250
+	errorBytesMax  = 256
+
+	// Room for the length in front of each record of a frame.
+	frameReadBytes = protocol.FrameRawBytesMax - 4*protocol.FrameEventsMax
+)
+
+// Timing are the durations of a link; zero values take the defaults named.
+type Timing struct {
+	ReconnectMin     time.Duration // 1 s: first window of the full-jitter backoff
+	ReconnectCap     time.Duration // 120 s: its largest window
+	StableAfter      time.Duration // 60 s: a connection this old resets the backoff
+	LongOutage       time.Duration // 60 s: after it, dials are spread wider
+	LongOutageSpread time.Duration // 30 s: over at least this
+	Heartbeat        time.Duration // 15 s, ± 20 %
+	AckTimeout       time.Duration // 10 s: for an answer to HELLO or a frame
+	Linger           time.Duration // 100 ms: a live event waits so long for others
+	ConnectTimeout   time.Duration // 15 s: dial, TLS, CONNECT, SUBSCRIBE each
+}
+
+func (t *Timing) setDefaults() {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	def(&t.ReconnectMin, time.Second)
+	def(&t.ReconnectCap, 2*time.Minute)
+	def(&t.StableAfter, time.Minute)
+	def(&t.LongOutage, time.Minute)
+	def(&t.LongOutageSpread, 30*time.Second)
+	def(&t.Heartbeat, protocol.HeartbeatEvery)
+	def(&t.AckTimeout, 10*time.Second)
+	def(&t.Linger, protocol.FrameLinger)
+	def(&t.ConnectTimeout, 15*time.Second)
+}

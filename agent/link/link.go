@@ -1,0 +1,177 @@
+package link
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"tillwire/protocol"
+	"tillwire/store/journal"
+)
+
+// Journal is what a link needs of the journal.
+type Journal interface {
+	State() journal.State
+	Read(from uint64, maxEvents, maxBytes int, buf [][]byte) (records [][]byte, prev, last protocol.Chain, err error)
+	ChainAt(seq uint64) (protocol.Chain, error)
+	SetMerged(epoch, merged, safe, generation uint64) error
+	SetLease(lease uint64)
+	// Appended is signalled after appends; the link is its only reader.
+	Appended() <-chan struct{}
+}
+
+// Options configure a link. Origin, Broker, Journal and Codec are required.
+type Options struct {
+	Origin  protocol.Origin
+	Broker  string // mqtt://host:port or mqtts://host:port
+	Token   string
+	Journal Journal
+	Codec   *protocol.FrameCodec
+	Dial    func(ctx context.Context, network, addr string) (net.Conn, error) // nil: net.Dialer
+	TLS     *tls.Config                                                       // of mqtts; nil: the system's authorities
+	Now     func() time.Time                                                  // wall clock; nil: time.Now
+	Log     zerolog.Logger
+
+	Version    string // of the agent
+	BootID     string // random per process start; empty: made here
+	BootReason string // empty: the journal's
+	Timing     Timing
+	Counters   func() map[string]uint64 // of the rest of the agent, for heartbeats
+}
+
+// Status is how a link stands.
+type Status struct {
+	Connected     bool      // to the broker
+	Session       string    // offline, greeting, resting, sending
+	Since         time.Time // of the last change of Connected
+	LastError     string    // in words; empty once a session is open
+	Epoch         uint64
+	Lease         uint64
+	ClockOffsetUS int64 // aggregator − agent
+	ClockErrorUS  int64
+	Reconnects    uint64 // connections made after the first
+	DialErrors    uint64
+	FramesSent    uint64
+	EventsSent    uint64
+	InboxDropped  uint64 // control messages that found the queue full
+	Superseded    uint64
+	Refused       uint64 // Acks and WELCOMEs that were not believed
+	Counts        Counts
+}
+
+// Link is an agent's way up. Run works it.
+type Link struct {
+	o       Options
+	host    string
+	secure  bool
+	started time.Time // monotonic
+
+	core     *session
+	clock    clock
+	drain    drain
+	inbox    chan message
+	lastNote string
+	unread   uint64 // control messages that could not be decoded
+	node     string // of the aggregator, as the last WELCOME named it
+
+	mu     sync.Mutex
+	status Status
+}
+
+// New checks the options and makes a link.
+func New(o Options) (*Link, error) {
+	if err := errors.Join(protocol.CheckName(string(o.Origin.Store)), protocol.CheckName(string(o.Origin.Agent))); err != nil {
+		return nil, fmt.Errorf("new link: origin %s: store and agent %w", o.Origin, err)
+	}
+	if o.Journal == nil || o.Codec == nil {
+		return nil, errors.New("new link: Journal and Codec are required")
+	}
+	u, err := url.Parse(o.Broker)
+	if err != nil || (u.Scheme != "mqtt" && u.Scheme != "mqtts") || u.Hostname() == "" || u.Port() == "" {
+		return nil, fmt.Errorf("new link: broker %q is not mqtt://host:port or mqtts://host:port", o.Broker)
+	}
+	if o.Dial == nil {
+		o.Dial = new(net.Dialer).DialContext
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.BootID == "" {
+		var b [8]byte
+		_, _ = rand.Read(b[:]) // crypto/rand does not fail
+		o.BootID = hex.EncodeToString(b[:])
+	}
+	o.Timing.setDefaults()
+	return &Link{
+		o: o, host: u.Host, secure: u.Scheme == "mqtts", started: time.Now(),
+		core: newSession(o.BootID, o.Timing), inbox: make(chan message, inboxMax),
+		status: Status{Since: o.Now(), Session: offline.String()},
+	}, nil
+}
+
+// Status tells how the link stands.
+func (l *Link) Status() Status {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.status
+}
+
+func (l *Link) update(fn func(*Status)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	fn(&l.status)
+}
+
+// Run keeps the link up until ctx ends. It returns when all has ended.
+func (l *Link) Run(ctx context.Context) error {
+	b := backoff{t: l.o.Timing}
+	lostAt := l.now()
+	for n := 0; ; n++ {
+		if n > 0 {
+			if !l.pause(ctx, b.next(time.Duration(l.now()-lostAt)*time.Microsecond)) {
+				return nil
+			}
+		}
+		up, err := l.attempt(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if up > 0 {
+			lostAt = l.now()
+		}
+		b.was(up)
+		l.failed(err)
+	}
+}
+
+func (l *Link) failed(err error) {
+	if err == nil {
+		return
+	}
+	l.o.Log.Debug().Str("store", string(l.o.Origin.Store)).Str("agent", string(l.o.Origin.Agent)).Err(err).Msg("link is down")
+	l.update(func(s *Status) { s.LastError = clip(err.Error()) })
+}
+
+// pause waits; it is false where ctx ended first.
+func (l *Link) pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// now is in microseconds since the link was made; it never goes back.
+func (l *Link) now() int64 { return time.Since(l.started).Microseconds() }
