@@ -170,7 +170,9 @@ func BenchmarkBareBolt(b *testing.B) {
 }
 
 // BenchmarkCommitBesideBare commits in turns to a ledger and to a bare bbolt,
-// so that both see the same noise; the ratio is of medians.
+// so that both see the same noise. bare_events/s has a key for each event;
+// ratio_p50_blocks is to a bare bbolt that writes our blocks instead, and so
+// tells what marks, index and checksums cost on top.
 func BenchmarkCommitBesideBare(b *testing.B) {
 	for _, c := range benchCases {
 		b.Run(c.String(), func(b *testing.B) { besideBare(b, c) })
@@ -188,10 +190,11 @@ func besideBare(b *testing.B, c benchCase) {
 	if err := l.Commit(context.Background(), &ledger.Batch{Journals: s.journals()}); err != nil {
 		b.Fatal(err)
 	}
-	var ours, theirs []time.Duration
+	blocks := openBare(b)
+	var ours, theirs, inBlocks []time.Duration
 	for b.Loop() {
 		batch := s.batch(c.n, c.perFrame)
-		rows := bareRows(batch)
+		rows, blockRows := bareRows(batch), bareBlocks(batch)
 		start := time.Now()
 		if err := l.Commit(context.Background(), batch); err != nil {
 			b.Fatal(err)
@@ -200,7 +203,11 @@ func besideBare(b *testing.B, c benchCase) {
 		if err := putBare(bare, rows); err != nil {
 			b.Fatal(err)
 		}
-		ours, theirs = append(ours, mid.Sub(start)), append(theirs, time.Since(mid))
+		end := time.Now()
+		if err := putBare(blocks, blockRows); err != nil {
+			b.Fatal(err)
+		}
+		ours, theirs, inBlocks = append(ours, mid.Sub(start)), append(theirs, end.Sub(mid)), append(inBlocks, time.Since(end))
 	}
 	var sumOurs, sumTheirs time.Duration
 	for i := range ours {
@@ -208,11 +215,13 @@ func besideBare(b *testing.B, c benchCase) {
 	}
 	slices.Sort(ours)
 	slices.Sort(theirs)
+	slices.Sort(inBlocks)
 	perS := func(d time.Duration) float64 { return float64(c.n) / d.Seconds() }
 	mo, mt := ours[len(ours)/2], theirs[len(theirs)/2]
 	b.ReportMetric(perS(mo), "events/s")
 	b.ReportMetric(perS(mt), "bare_events/s")
 	b.ReportMetric(float64(mt)/float64(mo), "ratio_p50")
+	b.ReportMetric(float64(inBlocks[len(inBlocks)/2])/float64(mo), "ratio_p50_blocks")
 	b.ReportMetric(float64(sumTheirs)/float64(sumOurs), "ratio_mean")
 	b.ReportMetric(float64(ours[len(ours)-1].Microseconds())/1000, "pause_ms_max")
 }
@@ -224,6 +233,20 @@ func bareRows(batch *ledger.Batch) []bareRow {
 	for i := range batch.Entries {
 		k := key64(uint64(batch.Entries[i].Position))
 		rows[i] = bareRow{k[:], appendEntry(nil, k[:], &batch.Entries[i])}
+	}
+	return rows
+}
+
+// bareBlocks are the same entries in blocks, as the ledger cuts them.
+func bareBlocks(batch *ledger.Batch) []bareRow {
+	var rows []bareRow
+	for i := range batch.Entries {
+		if n := len(rows); n == 0 || len(rows[n-1].v) >= blockBytes {
+			k := key64(uint64(batch.Entries[i].Position))
+			rows = append(rows, bareRow{k: k[:]})
+		}
+		last := &rows[len(rows)-1]
+		last.v = appendFramed(last.v, &batch.Entries[i])
 	}
 	return rows
 }
@@ -334,4 +357,36 @@ func BenchmarkRead(b *testing.B) {
 			}
 		}
 	})
+}
+
+// BenchmarkUpkeep measures the pauses that the id index puts before a commit.
+func BenchmarkUpkeep(b *testing.B) {
+	l := mustOpen(b, Options{Path: filepath.Join(b.TempDir(), "ledger.db")})
+	var seals, steps []time.Duration
+	for b.Loop() {
+		batch := &ledger.Batch{}
+		for i := range 4000 {
+			batch.Entries = append(batch.Entries, numbered(l.Head()+1+ledger.Position(i)))
+		}
+		full, merging := len(l.hot) >= l.opts.IDsHot, len(l.keep.merges) > 0
+		start := time.Now()
+		if err := l.upkeep(len(batch.Entries)); err != nil {
+			b.Fatal(err)
+		}
+		switch d := time.Since(start); {
+		case full:
+			seals = append(seals, d)
+		case merging:
+			steps = append(steps, d)
+		}
+		if err := l.Commit(context.Background(), batch); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for name, d := range map[string][]time.Duration{"seal": seals, "merge": steps} {
+		if slices.Sort(d); len(d) > 0 {
+			b.ReportMetric(float64(d[len(d)/2].Microseconds())/1000, name+"_ms_p50")
+			b.ReportMetric(float64(d[len(d)-1].Microseconds())/1000, name+"_ms_max")
+		}
+	}
 }

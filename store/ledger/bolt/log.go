@@ -116,7 +116,8 @@ func (l *Ledger) copyEntries(p, head ledger.Position) ([]ledger.Entry, error) {
 	return entries, nil
 }
 
-// copyBlocks copies the frames of n entries from p on.
+// copyBlocks copies the frames of n entries from p on. A block is of one
+// commit, so that none reaches beyond a head.
 func copyBlocks(tx *bbolt.Tx, p, head ledger.Position) (arena []byte, n int, err error) {
 	c, first, block, err := seekBlock(tx, p)
 	if err != nil {
@@ -148,11 +149,6 @@ func copyBlocks(tx *bbolt.Tx, p, head ledger.Position) (arena []byte, n int, err
 		if key, block = c.Next(); len(key) != 8 || binary.BigEndian.Uint64(key) != next {
 			return nil, 0, fmt.Errorf("%w: got block %x, want entry %d", ledger.ErrCorrupt, key, next)
 		}
-	}
-	// Only a scan that began before a restore from damage could see more than
-	// head in a block: blocks are cut at commits.
-	if over := int(int64(p) + int64(n) - 1 - int64(head)); over > 0 {
-		n -= over
 	}
 	return arena, n, nil
 }

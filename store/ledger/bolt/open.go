@@ -4,9 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -14,7 +11,6 @@ import (
 
 	"github.com/rs/zerolog"
 	"go.etcd.io/bbolt"
-	berrors "go.etcd.io/bbolt/errors"
 
 	"tillwire/protocol"
 	"tillwire/store/ledger"
@@ -130,149 +126,6 @@ func Open(opts Options) (*Ledger, error) {
 	opts.Log.Info().Uint64("head", l.head.Load()).Int("ids_hot", len(l.hot)).Int("runs", len(l.runs)).
 		Int("exceptions_open", l.openEx).Int64("dur_ms", opts.Now().Sub(start).Milliseconds()).Msg("ledger opened")
 	return l, nil
-}
-
-// createFile makes a seeded file under another name and moves it into place: a
-// power cut leaves either no ledger or a whole one.
-func createFile(path string) error {
-	if _, err := os.Stat(path); err == nil || !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	seed := path + ".new"
-	if err := os.Remove(seed); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	db, err := bbolt.Open(seed, 0o600, &bbolt.Options{Timeout: openTimeout, FreelistType: bbolt.FreelistMapType})
-	if err != nil {
-		return err
-	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range allBuckets {
-			if _, err := tx.CreateBucket(name); err != nil {
-				return fmt.Errorf("create bucket %s: %w", name, err)
-			}
-		}
-		return putMeta(tx, metaFormat, formatVersion)
-	})
-	if err := errors.Join(err, db.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(seed, path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-// syncDir makes a rename durable. Windows has no such call and needs none.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
-func openFile(path string, readOnly bool) (db *bbolt.DB, err error) {
-	defer guard(&err)
-	if info, err := os.Stat(path); err != nil {
-		return nil, err
-	} else if info.Size() == 0 {
-		return nil, fmt.Errorf("%w: file has 0 bytes, want at least 2 pages", ledger.ErrCorrupt)
-	}
-	if !readOnly {
-		if err := probe(path); err != nil {
-			return nil, err
-		}
-	}
-	db, err = bbolt.Open(path, 0o600, &bbolt.Options{
-		Timeout: openTimeout, FreelistType: bbolt.FreelistMapType, NoFreelistSync: true, ReadOnly: readOnly,
-	})
-	switch {
-	case errors.Is(err, berrors.ErrTimeout):
-		return nil, fmt.Errorf("another process holds the file; stop the aggregator first: %w", err)
-	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
-		return nil, fmt.Errorf("%w: %w", ledger.ErrCorrupt, err)
-	}
-	return db, err
-}
-
-// probe walks the whole tree in this goroutine, where a panic can be caught,
-// before bbolt does the same in one of its own to rebuild the free list, where
-// a panic ends the process. A file that was closed properly holds its free list
-// and needs neither.
-func probe(path string) error {
-	if hasFreelist(path) {
-		return nil
-	}
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: openTimeout, ReadOnly: true})
-	switch {
-	case errors.Is(err, berrors.ErrTimeout):
-		return fmt.Errorf("another process holds the file; stop the aggregator first: %w", err)
-	case err != nil:
-		return fmt.Errorf("%w: %w", ledger.ErrCorrupt, err)
-	}
-	err = db.View(func(tx *bbolt.Tx) error {
-		return tx.ForEach(func(_ []byte, b *bbolt.Bucket) error { return walk(b) })
-	})
-	return errors.Join(err, db.Close())
-}
-
-func walk(b *bbolt.Bucket) error {
-	c := b.Cursor()
-	last := []byte(nil)
-	for k, v := c.First(); k != nil; k, v = c.Next() {
-		if last != nil && string(last) >= string(k) {
-			return fmt.Errorf("%w: key %x stands behind %x", ledger.ErrCorrupt, k, last)
-		}
-		last = k
-		if v != nil {
-			continue
-		}
-		if child := b.Bucket(k); child != nil {
-			if err := walk(child); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// hasFreelist reads bbolt's two meta pages: {page header 16, magic 4, version
-// 4, page size 4, flags 4, root 16, freelist 8, pages 8, txid 8, checksum 8}.
-func hasFreelist(path string) bool {
-	f, err := os.Open(path)
-	if err != nil {
-		return false
-	}
-	defer func() { _ = f.Close() }()
-	const magic, metaBytes, noFreelist = 0xED0CDAED, 80, ^uint64(0)
-	var b [metaBytes]byte
-	var newest, freelist uint64 = 0, noFreelist
-	size := int64(os.Getpagesize())
-	for page := range int64(2) {
-		if _, err := f.ReadAt(b[:], page*size); err != nil || binary.LittleEndian.Uint32(b[16:]) != magic {
-			return false
-		}
-		size = int64(binary.LittleEndian.Uint32(b[24:]))
-		if txid := binary.LittleEndian.Uint64(b[64:]); txid >= newest {
-			newest, freelist = txid, binary.LittleEndian.Uint64(b[48:])
-		}
-	}
-	return freelist != noFreelist
-}
-
-// guard turns a panic, or a fault in the mapped file, into ErrCorrupt.
-// Used as: defer guard(&err).
-func guard(err *error) {
-	if r := recover(); r != nil {
-		*err = fmt.Errorf("%w: %v", ledger.ErrCorrupt, r)
-	}
 }
 
 // view runs a short read transaction; damage that bbolt trips over is an error.
