@@ -10,6 +10,8 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/pelletier/go-toml/v2"
+
 	"tillwire/protocol"
 	"tillwire/store/config"
 )
@@ -98,6 +100,15 @@ func LoadConfig(path string, lookup func(string) (string, bool)) (Config, error)
 		return c, err
 	}
 	return c, nil
+}
+
+// TOML is the configuration as a file that LoadConfig reads back.
+func (c *Config) TOML() ([]byte, error) {
+	b, err := toml.Marshal(c)
+	if err != nil {
+		return nil, fmt.Errorf("write configuration: %w", err)
+	}
+	return append([]byte("# Written by tillwire-agent enroll; `tillwire-agent config` explains the keys.\n"), b...), nil
 }
 
 // Check names the first thing that is wrong with a configuration, and how to

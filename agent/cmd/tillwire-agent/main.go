@@ -56,7 +56,7 @@ func commands() []command {
 		{"stop", "", "stop the service", "", serviceCommand("stop")},
 		{"restart", "", "restart the service", "", serviceCommand("restart")},
 		{"status", "[--json]", "is it running, connected, and what waits; exit code 3 when not ready", "tillwire-agent status", statusCommand},
-		{"check", "[--data-dir DIR]", "verify checksums and hash chain of a stopped agent's journal", "tillwire-agent check --data-dir /var/lib/tillwire-agent", checkCommand},
+		{"check", "[--data-dir DIR]", "verify every checksum and the hash chain of a stopped agent's journal; damage is set aside and salvaged", "tillwire-agent check --data-dir /var/lib/tillwire-agent", checkCommand},
 		{"export", "[--data-dir DIR] [--from SEQ]", "write a stopped agent's journal as NDJSON, chain verified", "tillwire-agent export > journal.ndjson", exportCommand},
 		{"config", "", "list every configuration key, its environment variable and its value", "tillwire-agent config", configCommand},
 		{"version", "", "print the version", "", versionCommand},

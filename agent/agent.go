@@ -1,0 +1,310 @@
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"tillwire/agent/intake"
+	"tillwire/agent/link"
+	"tillwire/protocol"
+	"tillwire/store/journal"
+)
+
+// JournalFile is the journal's name in the data folder.
+const JournalFile = "journal.db"
+
+const (
+	shutdownWait = 3 * time.Second
+	trimEvery    = 10 * time.Minute
+)
+
+// Deps are what a host program or a test gives in; zero values mean the real
+// clock, network and a codec of the agent's own.
+type Deps struct {
+	Log     zerolog.Logger
+	Now     func() time.Time
+	Version string
+	Dial    func(ctx context.Context, network, addr string) (net.Conn, error)
+	Listen  func(network, addr string) (net.Listener, error)
+	Codec   *protocol.FrameCodec // shared by agents of one process
+	Timing  link.Timing
+}
+
+// Agent is one shop's agent, wired.
+type Agent struct {
+	cfg   Config
+	deps  Deps
+	ready chan struct{}
+
+	journal *journal.Journal
+	intake  *intake.Intake
+	link    *link.Link // nil without a broker
+	inbox   runner     // nil without a folder
+	ln      net.Listener
+}
+
+// runner is a part with a lifetime.
+type runner interface {
+	Run(ctx context.Context) error
+}
+
+// New opens the journal (verified, repaired or set aside where it is damaged)
+// and binds the POS port. Run serves.
+func New(cfg Config, d Deps) (*Agent, error) {
+	if err := cfg.Check(); err != nil {
+		return nil, err
+	}
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	if d.Listen == nil {
+		d.Listen = net.Listen
+	}
+	a := &Agent{cfg: cfg, deps: d, ready: make(chan struct{})}
+	for _, step := range []func() error{a.openJournal, a.openLink, a.openIntake, a.openInbox, a.listen} {
+		if err := step(); err != nil {
+			return nil, errors.Join(err, a.close())
+		}
+	}
+	return a, nil
+}
+
+func (a *Agent) openJournal() error {
+	ballast := a.cfg.Journal.BallastMiB << 20
+	if ballast == 0 {
+		ballast = -1 // the journal's word for none
+	}
+	j, err := journal.Open(journal.Options{
+		Path: filepath.Join(a.cfg.DataDir, JournalFile), Now: a.deps.Now, Log: a.deps.Log,
+		Retention: a.cfg.Retention(), BallastBytes: ballast,
+	})
+	if err != nil {
+		return fmt.Errorf("open journal: %w", err)
+	}
+	a.journal = j
+	return nil
+}
+
+func (a *Agent) origin() protocol.Origin {
+	return protocol.Origin{Store: protocol.StoreID(a.cfg.Store), Agent: protocol.AgentID(a.cfg.Agent)}
+}
+
+func (a *Agent) openLink() error {
+	if a.cfg.Link.Broker == "" {
+		return nil
+	}
+	codec := a.deps.Codec
+	if codec == nil {
+		var err error
+		if codec, err = protocol.NewFrameCodec(); err != nil {
+			return err
+		}
+	}
+	tlsConfig, err := a.tlsConfig()
+	if err != nil {
+		return err
+	}
+	l, err := link.New(link.Options{
+		Origin: a.origin(), Broker: a.cfg.Link.Broker, Token: a.cfg.Link.Token, Journal: a.journal, Codec: codec,
+		Dial: a.deps.Dial, TLS: tlsConfig, Now: a.deps.Now, Log: a.deps.Log, Version: a.deps.Version,
+		BootID: uuid.NewString(), BootReason: a.journal.State().BootReason, Timing: a.deps.Timing, Counters: a.counters,
+	})
+	if err != nil {
+		return fmt.Errorf("make link: %w", err)
+	}
+	a.link = l
+	return nil
+}
+
+func (a *Agent) tlsConfig() (*tls.Config, error) {
+	if !strings.HasPrefix(a.cfg.Link.Broker, "mqtts://") {
+		return nil, nil //nolint:nilnil // no TLS is a configuration
+	}
+	c := &tls.Config{MinVersion: tls.VersionTLS13}
+	if a.cfg.Link.CAFile == "" {
+		return c, nil
+	}
+	pem, err := os.ReadFile(a.cfg.Link.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("read link.ca_file: %w", err)
+	}
+	c.RootCAs = x509.NewCertPool()
+	if !c.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("read link.ca_file: %s holds no PEM certificate", a.cfg.Link.CAFile)
+	}
+	return c, nil
+}
+
+// counters are what heartbeats carry up: every refusal, so that ops see it.
+func (a *Agent) counters() map[string]uint64 {
+	c := a.journal.State().Counters
+	m := map[string]uint64{}
+	for name, n := range map[string]uint64{
+		"id_reused": c.IDReused, "refused_disk_full": c.RefusedFull, "refused_recovering": c.RefusedRecovering,
+		"refused_queue_full": c.RefusedQueueFull, "commit_errors": c.CommitErrors, "recoveries": c.Recoveries,
+		"corrupt_records": c.CorruptRecords, "salvaged_records": c.SalvagedRecords, "lost_records": c.LostRecords,
+		"ballast_freed": c.BallastFreed, "disk_errors": c.DiskErrors,
+	} {
+		if n > 0 {
+			m[name] = n
+		}
+	}
+	return m
+}
+
+func (a *Agent) openIntake() error {
+	zone := time.Local
+	if a.cfg.Inbox.Zone != "" {
+		var err error
+		if zone, err = time.LoadLocation(a.cfg.Inbox.Zone); err != nil {
+			return fmt.Errorf("inbox.zone: %w; use an IANA name such as Europe/Berlin", err)
+		}
+	}
+	in, err := intake.New(intake.Options{
+		Store: a.origin().Store, Agent: a.origin().Agent, Journal: a.journal, Log: a.deps.Log, Now: a.deps.Now, Version: a.deps.Version,
+		Tokens: a.cfg.HTTP.Tokens, AllowedHosts: a.cfg.HTTP.Hosts, Dev: a.cfg.Dev, Link: a.linkStatus, Zone: zone,
+	})
+	if err != nil {
+		return err
+	}
+	a.intake = in
+	return nil
+}
+
+func (a *Agent) linkStatus() intake.LinkStatus {
+	if a.link == nil {
+		return intake.LinkStatus{Off: true}
+	}
+	s := a.link.Status()
+	out := intake.LinkStatus{Connected: s.Connected, Broker: a.cfg.Link.Broker, Since: s.Since, LastError: s.LastError}
+	if s.Connected && s.Session == "resting" { // refused: it rests before it asks again
+		out.Refused = s.LastError
+	}
+	return out
+}
+
+func (a *Agent) listen() error {
+	ln, err := a.deps.Listen("tcp", a.cfg.HTTP.Listen)
+	if err != nil {
+		return fmt.Errorf("listen for the POS: %w; is another agent running, or http.listen taken?", err)
+	}
+	a.ln = ln
+	b, err := json.Marshal(map[string]string{"http": a.HTTPAddr()})
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(a.cfg.DataDir, "addresses.json")
+	if err := os.WriteFile(path+".tmp", append(b, '\n'), 0o600); err != nil {
+		return fmt.Errorf("write addresses: %w", err)
+	}
+	if err := os.Rename(path+".tmp", path); err != nil {
+		return fmt.Errorf("write addresses: %w", err)
+	}
+	return nil
+}
+
+// Run serves until ctx ends: the port first stops taking, then the link ends,
+// then the journal closes. What was answered 201 is on disk at any moment.
+func (a *Agent) Run(ctx context.Context) error {
+	g, serving := errgroup.WithContext(ctx)
+	g.Go(func() error { return a.serveHTTP(serving) })
+	g.Go(func() error { return a.intake.Run(serving) })
+	g.Go(func() error { return a.trim(serving) })
+	if a.link != nil {
+		g.Go(func() error { return a.link.Run(serving) })
+	}
+	if a.inbox != nil {
+		g.Go(func() error { return a.inbox.Run(serving) })
+	}
+	close(a.ready)
+	s := a.journal.State()
+	a.deps.Log.Info().Str("http", a.HTTPAddr()).Str("broker", a.cfg.Link.Broker).Uint64("head", s.Head).Uint64("merged", s.Merged).
+		Str("boot", s.BootReason).Str("version", a.deps.Version).Msg("agent ready")
+	err := errors.Join(g.Wait(), a.close())
+	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
+		return nil
+	}
+	return err
+}
+
+func (a *Agent) serveHTTP(ctx context.Context) error {
+	srv := a.intake.Server()
+	done := make(chan error, 1)
+	go func() {
+		<-ctx.Done()
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownWait)
+		defer cancel()
+		err := srv.Shutdown(stop)
+		if err != nil {
+			err = srv.Close()
+		}
+		done <- err
+	}()
+	if err := srv.Serve(a.ln); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve the POS port: %w", err)
+	}
+	return <-done
+}
+
+// trim removes what is safe and old, now and then.
+func (a *Agent) trim(ctx context.Context) error {
+	t := time.NewTicker(trimEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+		n, err := a.journal.Trim(a.deps.Now())
+		if err != nil {
+			a.deps.Log.Warn().Err(err).Msg("journal not trimmed")
+		} else if n > 0 {
+			a.deps.Log.Info().Uint64("events", n).Msg("journal trimmed")
+		}
+	}
+}
+
+// Ready is closed when the port serves.
+func (a *Agent) Ready() <-chan struct{} { return a.ready }
+
+// HTTPAddr is where the POS port really listens.
+func (a *Agent) HTTPAddr() string { return a.ln.Addr().String() }
+
+// Handler is the POS port, for callers in the same process.
+func (a *Agent) Handler() http.Handler { return a.intake.Handler() }
+
+// State is the journal's.
+func (a *Agent) State() journal.State { return a.journal.State() }
+
+func (a *Agent) close() error {
+	var errs []error
+	if a.ln != nil {
+		if err := a.ln.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if a.journal != nil {
+		if err := a.journal.Close(); err != nil {
+			errs = append(errs, fmt.Errorf("close journal: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// openInbox watches the folder for legacy files, where one is named.
+func (a *Agent) openInbox() error { return nil }
