@@ -122,18 +122,19 @@ func TestFirstPaint(t *testing.T) {
 		b := newBrowser(t, serve(t, d))
 		b.size(1480, 1060, "dark")
 		var ms []float64
-		for range 2 {
+		for range 3 {
 			b.do("open", chromedp.Navigate(b.base+"/"))
 			b.until(`performance.getEntriesByName("first-contentful-paint").length > 0 && performance.getEntriesByName("ready").length > 0 && __stats.applied > 1`)
 			ms = append(ms, eval[float64](b, `performance.getEntriesByName("first-contentful-paint")[0].startTime`))
 		}
 		b.shot("fleet-" + itoa(c.stores) + "-dark")
+		first := ms[0] // with an empty cache and a browser just started
 		slices.Sort(ms)
-		t.Logf("%d tiles: first contentful paint %.0f ms (of %.0f), ready %.0f ms, update %.1f ms median, %d B per update, page %.0f KiB",
-			c.stores, ms[0], ms, eval[float64](b, `performance.getEntriesByName("ready")[0].startTime`), eval[float64](b, `__stats.ms.sort((a, b) => a - b)[__stats.ms.length >> 1]`),
+		t.Logf("%d tiles: first contentful paint %.0f ms median of 3 (%.0f the first time), ready %.0f ms, update %.1f ms median, %d B per update, page %.0f KiB",
+			c.stores, ms[1], first, eval[float64](b, `performance.getEntriesByName("ready")[0].startTime`), eval[float64](b, `__stats.ms.sort((a, b) => a - b)[__stats.ms.length >> 1]`),
 			eval[int](b, `__stats.bytes / __stats.applied | 0`), eval[float64](b, `performance.getEntriesByType("navigation")[0].encodedBodySize / 1024`))
-		if ms[0] > c.max {
-			t.Errorf("%d tiles were first painted after %.0f ms", c.stores, ms[0])
+		if ms[1] > c.max {
+			t.Errorf("%d tiles were first painted after %.0f ms", c.stores, ms[1])
 		}
 	}
 }
