@@ -131,7 +131,8 @@ func (m *Model) locationOf(name protocol.StoreID) uint32 {
 
 // SetLocation tells how much is known of a location.
 func (m *Model) SetLocation(name protocol.StoreID, s LocationState) {
-	l := (*m.locs.Load())[m.locationOf(name)]
+	i := m.locationOf(name) // may publish a longer list
+	l := (*m.locs.Load())[i]
 	if s.Type != "" && *l.kind.Load() != s.Type {
 		l.kind.Store(&s.Type)
 	}

@@ -152,6 +152,16 @@ func TestChangesAreFollowedByCursor(t *testing.T) {
 	}
 }
 
+func TestALocationMayBeKnownBeforeItsStock(t *testing.T) {
+	m := New(fixed)
+	m.SetLocation("S1", LocationState{Type: "dc", WatermarkUS: epoch.UnixMicro() - 2_500_000})
+	m.Apply([]Cell{{SKU: "A", Location: "S1", OnHand: 3000}})
+	a, ok := m.Get("A", nil)
+	if !ok || a.Locations[0].Type != "dc" || a.Locations[0].LagS != 2.5 || a.Locations[0].Provisional {
+		t.Errorf("%+v", a)
+	}
+}
+
 func TestSearchIsSortedAndBounded(t *testing.T) {
 	m := New(fixed)
 	for i := range 50 {
