@@ -2,13 +2,8 @@ package intake
 
 import (
 	"bytes"
-	"fmt"
-	"io"
 	"net/http"
-	"strconv"
 	"time"
-
-	"github.com/go-json-experiment/json/jsontext"
 
 	"tillwire/protocol"
 	"tillwire/protocol/poslog"
@@ -50,7 +45,7 @@ type POSLogFacts struct {
 // events journals many documents at once. Each stands for itself: a bad one is
 // answered in its place and the others are journaled.
 func (in *Intake) events(w http.ResponseWriter, r *http.Request, body []byte) {
-	docs, p := splitDocuments(r.Header.Get("Content-Type"), body)
+	docs, p := protocol.SplitDocuments(body)
 	if p != nil {
 		in.count.refused(protocol.KindInvalid, p)
 		refuse(w, p)
@@ -121,83 +116,6 @@ func (in *Intake) journalAll(w http.ResponseWriter, r *http.Request, items []bul
 }
 
 func (it *bulkItem) refuse(p *protocol.Problem) { it.Status, it.Problem = p.Status, p }
-
-// splitDocuments takes a body apart without reading the documents' insides: an
-// array, or lines. Which of both is told by the first byte, so that a sender
-// that labels lines as application/json is understood too.
-func splitDocuments(contentType string, body []byte) ([][]byte, *protocol.Problem) {
-	trimmed := bytes.TrimLeft(body, " \t\r\n")
-	if len(trimmed) > 0 && trimmed[0] == '[' {
-		return splitArray(trimmed)
-	}
-	if contentType == "application/json" && len(trimmed) > 0 && trimmed[0] != '{' {
-		return nil, malformedBulk("must be an array of documents, or one document per line")
-	}
-	var docs [][]byte
-	for line := range bytes.Lines(body) {
-		if line = bytes.TrimSpace(line); len(line) == 0 {
-			continue
-		}
-		if len(docs) >= protocol.BulkEventsMax {
-			return nil, tooManyDocuments()
-		}
-		docs = append(docs, line)
-	}
-	if len(docs) == 0 {
-		return nil, malformedBulk("is empty: send at least one document")
-	}
-	return docs, nil
-}
-
-func splitArray(body []byte) ([][]byte, *protocol.Problem) {
-	dec := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true)) // judged per document
-	if _, err := dec.ReadToken(); err != nil {
-		return nil, malformedBulk(err.Error())
-	}
-	var docs [][]byte
-	for dec.PeekKind() != ']' {
-		v, err := dec.ReadValue()
-		if err != nil {
-			return nil, malformedBulk(fmt.Sprintf("document %d cannot be read: %s", len(docs), plainError(err)))
-		}
-		if len(docs) >= protocol.BulkEventsMax {
-			return nil, tooManyDocuments()
-		}
-		end := dec.InputOffset()
-		docs = append(docs, body[end-int64(len(v)):end])
-	}
-	if _, err := dec.ReadToken(); err != nil {
-		return nil, malformedBulk(plainError(err))
-	}
-	if _, err := dec.ReadToken(); err != io.EOF {
-		return nil, malformedBulk("holds more after the array")
-	}
-	if len(docs) == 0 {
-		return nil, malformedBulk("is an empty array: send at least one document")
-	}
-	return docs, nil
-}
-
-func plainError(err error) string {
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		return "the body ends early"
-	}
-	return err.Error()
-}
-
-func malformedBulk(msg string) *protocol.Problem {
-	p := protocol.NewProblem(http.StatusBadRequest, protocol.CodeMalformedJSON, "The body is no list of documents", msg,
-		"Send a JSON array of documents, or NDJSON with one document per line, each with its kind; nothing was journaled.")
-	p.Errors = []protocol.FieldError{{Pointer: "", Message: msg}}
-	return p
-}
-
-func tooManyDocuments() *protocol.Problem {
-	msg := "holds more than " + strconv.Itoa(protocol.BulkEventsMax) + " documents"
-	p := protocol.NewProblem(http.StatusUnprocessableEntity, "too_many_documents", "Too many documents at once", msg, "Send them in several calls; nothing was journaled.")
-	p.Errors = []protocol.FieldError{{Pointer: "", Message: msg}}
-	return p
-}
 
 // poslog journals the transactions of a POSLog.
 func (in *Intake) poslog(w http.ResponseWriter, r *http.Request, body []byte) {
