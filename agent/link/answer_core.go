@@ -56,10 +56,11 @@ func (s *session) believe(now int64, in *Input) bool {
 	}
 	if progress {
 		s.timeouts, s.malformed = 0, 0
-		if now-s.opened > settledAfter.Microseconds() || a.Nack == protocol.NackNone {
-			s.strikes = 0
-		}
+		s.strikes = 0
 		s.land(now)
+	}
+	if now-s.opened > settledAfter.Microseconds() {
+		s.fenced = 0
 	}
 	return true
 }
@@ -93,7 +94,9 @@ func (s *session) obey(now int64, a *protocol.Ack, ours bool, j *Facts) {
 			return // of a frame that our last session left behind
 		}
 		s.n.Superseded++
-		s.again(now, restMin, "superseded: another process speaks for this agent; a copied disk, or two installations with one name")
+		wait := min(restMax, restMin<<min(s.fenced, 6))
+		s.fenced++ // progress between two of them proves nothing: the other one makes it too
+		s.rest(now, wait, "superseded: another process speaks for this agent; a copied disk, or two installations with one name")
 	case protocol.NackUpgrade:
 		s.n.Upgrades++
 		s.rest(now, refusedRest, "aggregator does not know this agent's frame format: upgrade the aggregator")

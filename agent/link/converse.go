@@ -159,10 +159,10 @@ func (l *Link) setMark(m Mark) {
 		l.note("journal refuses the merged mark: " + clip(err.Error()))
 		return
 	}
-	if l.core.strikes == 0 {
-		l.lastNote = ""
-		l.update(func(s *Status) { s.LastError = "" })
+	if l.core.strikes == 0 && l.core.fenced == 0 {
+		l.lastNote = "" // the same trouble is news again
 	}
+	l.update(func(s *Status) { s.LastError = "" })
 }
 
 func (l *Link) sayHello(c *connection, e Effect) error {

@@ -125,6 +125,7 @@ type session struct {
 
 	timeouts, malformed int
 	strikes             int   // HELLOs said because something was refused, without progress since
+	fenced              int   // times superseded, without a settled session since
 	gap                 int64 // when the last gap was obeyed
 	gapAt               uint64
 
@@ -237,6 +238,9 @@ func (s *session) welcome(now int64, in *Input) {
 		return
 	}
 	if !in.Known || in.Own != w.ChainMerged {
+		if s.phase == resting {
+			return // late, and nothing new: HELLO is due anyway
+		}
 		s.n.Forks++
 		s.at, s.atSet = w.MergedSeq, true
 		s.again(now, 0, fmt.Sprintf("journal and aggregator differ at seq %d (head %d)", w.MergedSeq, in.Journal.Head))
