@@ -49,6 +49,8 @@ type Options struct {
 
 	Log zerolog.Logger
 	Now func() time.Time // of ReceivedUS; nil = time.Now
+
+	handshake time.Duration // tests shorten it
 }
 
 // Stats are counters since start, but for Connected and Open.
@@ -90,6 +92,9 @@ func New(o Options) (*Broker, error) {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.handshake == 0 {
+		o.handshake = handshakeTimeout
 	}
 	o.ClientsMax = orDefault(o.ClientsMax, clientsDefault)
 	o.PerAddrMax = orDefault(o.PerAddrMax, perAddrDefault)

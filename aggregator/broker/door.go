@@ -98,7 +98,7 @@ func (b *Broker) serve(ctx context.Context, raw net.Conn) {
 			b.leave(c.session)
 		}
 	}()
-	if err := raw.SetDeadline(time.Now().Add(handshakeTimeout)); err != nil {
+	if err := raw.SetDeadline(time.Now().Add(b.o.handshake)); err != nil {
 		return
 	}
 	stream := raw
