@@ -96,7 +96,10 @@ func (r *csvReader) next() (document, bool) {
 			break
 		}
 		r.lines++
-		line, _ := r.csv.FieldPos(0)
+		line := 0 // a line that breaks within its first cell has no cells
+		if len(cells) > 0 {
+			line, _ = r.csv.FieldPos(0)
+		}
 		if reason := r.unreadable(cells, line, err); reason != nil {
 			// Whose row it was cannot be known: neither the document before nor
 			// the one behind may be journaled, since it may lack this row.

@@ -164,6 +164,20 @@ func TestWarningsAndTrace(t *testing.T) {
 	}
 }
 
+func TestRefusalsAreCounted(t *testing.T) {
+	s := newShop(t)
+	s.post("/v1/sales", strings.Replace(goodDocs["/v1/sales"], "D1", "4111111111111111", 1))
+	s.post("/v1/sales", "{")
+	s.do(http.MethodPost, "/v1/sales", "text/plain", "{}")
+	want := map[string]uint64{"http_pan_detected": 1, "http_malformed_json": 1, "http_guard_content_type": 1}
+	if d := cmp.Diff(want, s.in.Counters()); d != "" {
+		t.Error(d)
+	}
+	if m := s.do(http.MethodGet, "/metrics", "", "").Body.String(); !strings.Contains(m, `tillwire_agent_refused_total{kind="sale",code="pan_detected"} 1`) || strings.Contains(m, "4111") {
+		t.Error(m)
+	}
+}
+
 func TestTokens(t *testing.T) {
 	s := newShop(t, func(o *Options) { o.Tokens = []string{"one", "two"} })
 	for auth, want := range map[string]int{"": 401, "Bearer": 401, "Bearer ": 401, "Bearer three": 401, "Basic one": 401, "Bearer one": 201, "Bearer two": 200} {

@@ -3,6 +3,8 @@ package intake
 import (
 	"bytes"
 	"net/http"
+	"sync"
+	"sync/atomic"
 
 	"github.com/VictoriaMetrics/metrics"
 
@@ -18,6 +20,7 @@ type counters struct {
 	masked   *metrics.Counter
 	clock    *metrics.Counter
 	seconds  *metrics.Histogram
+	byCode   sync.Map // refusals: code → *atomic.Uint64, for heartbeats
 }
 
 // newCounters registers the port's and the journal's metrics in base units.
@@ -84,11 +87,35 @@ func (c *counters) refused(k protocol.Kind, p *protocol.Problem) {
 		kind = k.String()
 	}
 	c.set.GetOrCreateCounter(`tillwire_agent_refused_total{kind="` + kind + `",code="` + p.Code + `"}`).Inc()
+	c.refusal(p.Code)
+}
+
+func (c *counters) refusal(code string) {
+	n, known := c.byCode.Load(code)
+	if !known {
+		n, _ = c.byCode.LoadOrStore(code, new(atomic.Uint64))
+	}
+	n.(*atomic.Uint64).Add(1)
+}
+
+// Counters are the refusals since the start by their code, and the card numbers
+// masked: what heartbeats carry up. The keys begin with http_.
+func (in *Intake) Counters() map[string]uint64 {
+	m := map[string]uint64{}
+	in.count.byCode.Range(func(code, n any) bool {
+		m["http_"+code.(string)] = n.(*atomic.Uint64).Load()
+		return true
+	})
+	if n := in.count.masked.Get(); n > 0 {
+		m["http_pan_masked"] = n
+	}
+	return m
 }
 
 // guard counts requests refused before their document was looked at.
 func (c *counters) guard(why string) {
 	c.set.GetOrCreateCounter(`tillwire_agent_requests_refused_total{why="` + why + `"}`).Inc()
+	c.refusal("guard_" + why)
 }
 
 func (in *Intake) metrics(w http.ResponseWriter, _ *http.Request) {
