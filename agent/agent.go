@@ -74,6 +74,7 @@ func New(cfg Config, d Deps) (*Agent, error) {
 	if d.Listen == nil {
 		d.Listen = net.Listen
 	}
+	d.Log = d.Log.With().Str("store", cfg.Store).Str("agent", cfg.Agent).Logger()
 	a := &Agent{cfg: cfg, deps: d, ready: make(chan struct{})}
 	for _, step := range []func() error{a.openJournal, a.openLink, a.openIntake, a.openInbox, a.listen} {
 		if err := step(); err != nil {

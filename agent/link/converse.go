@@ -144,7 +144,7 @@ func (l *Link) note(why string) {
 		return
 	}
 	l.lastNote = why
-	l.o.Log.Warn().Str("store", string(l.o.Origin.Store)).Str("agent", string(l.o.Origin.Agent)).Str("why", why).Msg("link pauses")
+	l.o.Log.Warn().Str("why", why).Msg("link pauses")
 }
 
 // setMark tells the journal. Within one epoch and generation the journal's mark

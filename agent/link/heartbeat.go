@@ -26,7 +26,7 @@ func (d *drain) measure(nowUS int64, merged uint64) float64 {
 // next is due. One that cannot be sent is left out: the next is as good.
 func (l *Link) beat(c *connection) time.Duration {
 	if err := l.say(c, protocol.UpHeartbeat, l.node, 0, l.heartbeat()); err != nil {
-		l.o.Log.Debug().Str("store", string(l.o.Origin.Store)).Str("agent", string(l.o.Origin.Agent)).Err(err).Msg("heartbeat not sent")
+		l.o.Log.Debug().Err(err).Msg("heartbeat not sent")
 	}
 	return spread(l.o.Timing.Heartbeat)
 }

@@ -157,7 +157,7 @@ func (l *Link) failed(err error) {
 	if err == nil {
 		return
 	}
-	l.o.Log.Debug().Str("store", string(l.o.Origin.Store)).Str("agent", string(l.o.Origin.Agent)).Err(err).Msg("link is down")
+	l.o.Log.Debug().Err(err).Msg("link is down")
 	l.update(func(s *Status) { s.LastError = clip(err.Error()) })
 }
 

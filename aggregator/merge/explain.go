@@ -156,8 +156,10 @@ func (v *View) outline(en *ledger.Entry, doc *protocol.Event, m *moved) protocol
 		bit  protocol.EventFlags
 		name string
 	}{
-		{protocol.FlagDerivedQuantity, "derived_quantity"}, {protocol.FlagMasked, "masked"},
-		{protocol.FlagBadCheckDigit, "bad_check_digit"}, {protocol.FlagZoneless, "zoneless"},
+		{protocol.FlagDerivedQuantity, "derived_quantity"},
+		{protocol.FlagMasked, "masked"},
+		{protocol.FlagBadCheckDigit, "bad_check_digit"},
+		{protocol.FlagZoneless, "zoneless"},
 	} {
 		if doc.Flags&f.bit != 0 {
 			l.Flags = append(l.Flags, f.name)

@@ -141,14 +141,6 @@ func line(sku string, units int64) protocol.Line {
 	return protocol.Line{SKU: protocol.SKU(sku), Quantity: protocol.Units(units), UOM: "EA"}
 }
 
-func onHand(w *world, loc, sku string) protocol.Quantity {
-	id, ok := w.eng.Lookup(protocol.StoreID(loc), protocol.SKU(sku))
-	if !ok {
-		return -999999
-	}
-	return w.eng.Cell(id).OnHand
-}
-
 func TestRules(t *testing.T) {
 	cases := []struct {
 		name  string

@@ -83,7 +83,7 @@ func openLog(c agent.Config, stderr io.Writer) (zerolog.Logger, func(), error) {
 		file := &timberjack.Logger{Filename: c.Log.File, MaxSize: 20, MaxBackups: 5, MaxAge: 35, Compression: "gzip"}
 		out, done = file, func() { _ = file.Close() }
 	}
-	log := zerolog.New(out).Level(level).With().Timestamp().Str("store", c.Store).Str("agent", c.Agent).Logger()
+	log := zerolog.New(out).Level(level).With().Timestamp().Logger()
 	return log, done, nil
 }
 
