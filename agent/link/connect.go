@@ -24,9 +24,18 @@ import (
 type connection struct {
 	client mqtt.Client
 	lost   chan error // capacity 1
+	out    chan outgoing
+	quit   chan struct{} // closed by close
 
 	mu  sync.Mutex
 	raw net.Conn
+}
+
+// outgoing is one message on its way to the client.
+type outgoing struct {
+	topic   string
+	qos     byte
+	payload []byte
 }
 
 // message is one control message from the aggregator.
@@ -62,7 +71,7 @@ func (l *Link) attempt(ctx context.Context) (up time.Duration, err error) {
 func (l *Link) connect(ctx context.Context) (*connection, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.o.Timing.ConnectTimeout)
 	defer cancel()
-	c := &connection{lost: make(chan error, 1)}
+	c := &connection{lost: make(chan error, 1), out: make(chan outgoing), quit: make(chan struct{})}
 	will, err := protocol.EncodeControl(protocol.Will{V: protocol.Version, Lease: l.o.Journal.State().Lease, BootID: l.o.BootID})
 	if err != nil {
 		return nil, fmt.Errorf("encode will: %w", err)
@@ -80,7 +89,54 @@ func (l *Link) connect(ctx context.Context) (*connection, error) {
 		c.close()
 		return nil, err
 	}
+	l.pumps.Add(1)
+	go func() {
+		defer l.pumps.Done()
+		c.pump()
+	}()
 	return c, nil
+}
+
+// pump hands messages to the client one after the other. The client's Publish
+// waits for its writer even where that has ended with the connection; so it is
+// given little time, again and again, and only this goroutine waits for it.
+func (c *connection) pump() {
+	for {
+		select {
+		case <-c.quit:
+			return
+		case m := <-c.out:
+			if !c.hand(m) {
+				return
+			}
+		}
+	}
+}
+
+func (c *connection) hand(m outgoing) bool {
+	for {
+		began := time.Now()
+		token := c.client.Publish(m.topic, m.qos, false, m.payload)
+		select {
+		case <-token.Done():
+		default:
+			return true // taken; whether it arrives is not asked
+		}
+		err := token.Error()
+		if err == nil {
+			return true
+		}
+		select {
+		case <-c.quit:
+			return false
+		default:
+		}
+		if !c.client.IsConnectionOpen() || time.Since(began) < handTimeout/2 {
+			// Not the writer's time-out: no connection, or no message id is free.
+			c.fail(fmt.Errorf("publish: %w", err))
+			return false
+		}
+	}
 }
 
 func (l *Link) clientOptions(ctx context.Context, c *connection, will []byte) *mqtt.ClientOptions {
@@ -91,7 +147,7 @@ func (l *Link) clientOptions(ctx context.Context, c *connection, will []byte) *m
 		SetProtocolVersion(4).SetCleanSession(true).
 		SetAutoReconnect(false).SetConnectRetry(false).
 		SetOrderMatters(false).SetStore(noStore{}).SetResumeSubs(false).
-		SetKeepAlive(30*time.Second).SetPingTimeout(10*time.Second).SetWriteTimeout(10*time.Second).
+		SetKeepAlive(30*time.Second).SetPingTimeout(10*time.Second).SetWriteTimeout(handTimeout).
 		SetConnectTimeout(l.o.Timing.ConnectTimeout).
 		SetBinaryWill(protocol.Topic(l.o.Origin, protocol.UpWill, ""), will, 1, false).
 		SetConnectionLostHandler(func(_ mqtt.Client, err error) { c.fail(err) }).
@@ -112,7 +168,7 @@ func (l *Link) open(ctx context.Context, c *connection) (net.Conn, error) {
 		return nil, ctx.Err()
 	}
 	if !l.secure {
-		return raw, nil
+		return patient{raw}, nil
 	}
 	cfg := l.o.TLS.Clone()
 	if cfg == nil {
@@ -126,7 +182,18 @@ func (l *Link) open(ctx context.Context, c *connection) (net.Conn, error) {
 		_ = raw.Close()
 		return nil, fmt.Errorf("tls handshake: %w", err)
 	}
-	return t, nil
+	return patient{t}, nil
+}
+
+// patient gives each write its full time: the client's own time-out is that of
+// handing over.
+type patient struct{ net.Conn }
+
+func (p patient) SetWriteDeadline(t time.Time) error {
+	if !t.IsZero() {
+		t = time.Now().Add(writeTimeout)
+	}
+	return p.Conn.SetWriteDeadline(t)
 }
 
 func (l *Link) subscribe(ctx context.Context, c *connection) error {
@@ -183,6 +250,7 @@ func (c *connection) cut() {
 
 // close says DISCONNECT where that is still possible.
 func (c *connection) close() {
+	close(c.quit)
 	c.client.Disconnect(disconnectMS)
 	c.cut()
 }

@@ -18,11 +18,11 @@ var errDropped = errors.New("connection given up")
 // converse works one connection: inputs to the session, its effects to the
 // network and the journal, heartbeats whatever the session does.
 func (l *Link) converse(ctx context.Context, c *connection) error {
-	defer l.step(c, Input{Kind: onLost}) //nolint:errcheck // onLost has no effect that could fail
-	if err := l.step(c, Input{Kind: onConnected}); err != nil {
+	defer l.step(ctx, c, Input{Kind: onLost}) //nolint:errcheck // onLost has no effect that could fail
+	if err := l.step(ctx, c, Input{Kind: onConnected}); err != nil {
 		return err
 	}
-	beat := time.NewTimer(l.beat(c))
+	beat := time.NewTimer(l.beat(ctx, c))
 	defer beat.Stop()
 	tick := time.NewTimer(l.wait())
 	defer tick.Stop()
@@ -35,15 +35,15 @@ func (l *Link) converse(ctx context.Context, c *connection) error {
 			return fmt.Errorf("connection lost: %w", err)
 		case m := <-l.inbox:
 			if m.from == c {
-				err = l.hear(c, m)
+				err = l.hear(ctx, c, m)
 			}
 		case <-l.o.Journal.Appended():
-			err = l.step(c, Input{Kind: onTick})
+			err = l.step(ctx, c, Input{Kind: onTick})
 		case <-tick.C:
-			err = l.step(c, Input{Kind: onTick})
+			err = l.step(ctx, c, Input{Kind: onTick})
 		case <-beat.C:
-			beat.Reset(l.beat(c))
-			err = l.step(c, Input{Kind: onTick})
+			beat.Reset(l.beat(ctx, c))
+			err = l.step(ctx, c, Input{Kind: onTick})
 		}
 		if err != nil {
 			return err
@@ -62,7 +62,7 @@ func (l *Link) wait() time.Duration {
 }
 
 // hear decodes a control message and looks up what the session compares it with.
-func (l *Link) hear(c *connection, m message) error {
+func (l *Link) hear(ctx context.Context, c *connection, m message) error {
 	switch m.channel {
 	case protocol.DnWelcome:
 		var w protocol.Welcome
@@ -73,7 +73,7 @@ func (l *Link) hear(c *connection, m message) error {
 			l.node = w.Node
 		}
 		own, known := l.own(w.MergedSeq)
-		return l.step(c, Input{Kind: onWelcome, Welcome: &w, Own: own, Known: known})
+		return l.step(ctx, c, Input{Kind: onWelcome, Welcome: &w, Own: own, Known: known})
 	case protocol.DnAck:
 		var a protocol.Ack
 		if err := protocol.DecodeControl(m.payload, &a); err != nil {
@@ -81,7 +81,7 @@ func (l *Link) hear(c *connection, m message) error {
 		}
 		l.clock.take(a.EchoUS, a.RecvUS, a.SendUS, m.gotUS)
 		own, known := l.own(a.MergedSeq)
-		return l.step(c, Input{Kind: onAck, Ack: &a, Own: own, Known: known})
+		return l.step(ctx, c, Input{Kind: onAck, Ack: &a, Own: own, Known: known})
 	default:
 		return nil
 	}
@@ -100,13 +100,13 @@ func (l *Link) own(seq uint64) (protocol.Chain, bool) {
 }
 
 // step runs the session until it has nothing more to do.
-func (l *Link) step(c *connection, in Input) error {
+func (l *Link) step(ctx context.Context, c *connection, in Input) error {
 	for {
 		st := l.o.Journal.State()
 		in.Journal = Facts{InstallID: st.InstallID, Epoch: st.Epoch, Tail: st.Tail, Head: st.Head, BacklogBytes: st.BacklogBytes}
 		next := Input{}
 		for _, e := range l.core.Step(l.now(), in) {
-			got, err := l.perform(c, e)
+			got, err := l.perform(ctx, c, e)
 			if err != nil {
 				return err
 			}
@@ -122,12 +122,12 @@ func (l *Link) step(c *connection, in Input) error {
 	}
 }
 
-func (l *Link) perform(c *connection, e Effect) (Input, error) {
+func (l *Link) perform(ctx context.Context, c *connection, e Effect) (Input, error) {
 	switch e.Do {
 	case SayHello:
-		return Input{}, l.sayHello(c, e)
+		return Input{}, l.sayHello(ctx, c, e)
 	case SendFrame:
-		return l.sendFrame(c, e.Seq)
+		return l.sendFrame(ctx, c, e.Seq)
 	case SetMark:
 		l.setMark(e.Mark)
 	case Drop:
@@ -165,7 +165,7 @@ func (l *Link) setMark(m Mark) {
 	l.update(func(s *Status) { s.LastError = "" })
 }
 
-func (l *Link) sayHello(c *connection, e Effect) error {
+func (l *Link) sayHello(ctx context.Context, c *connection, e Effect) error {
 	st := l.o.Journal.State()
 	h := protocol.Hello{
 		V: protocol.Version, InstallID: st.InstallID, BootID: l.o.BootID, Epoch: st.Epoch, Tail: st.Tail, Head: st.Head,
@@ -177,7 +177,7 @@ func (l *Link) sayHello(c *connection, e Effect) error {
 			h.MergedSeq, h.ChainMerged = e.Seq, chain
 		}
 	}
-	return l.say(c, protocol.UpHello, "", 1, &h)
+	return l.say(ctx, c, protocol.UpHello, "", 1, &h)
 }
 
 func (l *Link) bootReason(journals string) string {
@@ -187,26 +187,24 @@ func (l *Link) bootReason(journals string) string {
 	return journals
 }
 
-func (l *Link) say(c *connection, ch protocol.Channel, node string, qos byte, m any) error {
+func (l *Link) say(ctx context.Context, c *connection, ch protocol.Channel, node string, qos byte, m any) error {
 	b, err := protocol.EncodeControl(m)
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", ch, err)
 	}
-	return l.publish(c, protocol.Topic(l.o.Origin, ch, node), qos, b)
+	return l.publish(ctx, c, protocol.Topic(l.o.Origin, ch, node), qos, b)
 }
 
-// publish hands a message to the client, which takes it when its writer is
-// free, after at most its write time-out. Whether it arrives is not asked.
-func (l *Link) publish(c *connection, topic string, qos byte, payload []byte) error {
-	token := c.client.Publish(topic, qos, false, payload)
+// publish waits until the pump takes the message, or the connection has ended.
+func (l *Link) publish(ctx context.Context, c *connection, topic string, qos byte, payload []byte) error {
 	select {
-	case <-token.Done():
-		if err := token.Error(); err != nil {
-			return fmt.Errorf("publish: %w", err)
-		}
-	default:
+	case c.out <- outgoing{topic, qos, payload}:
+		return nil
+	case err := <-c.lost:
+		return fmt.Errorf("connection lost: %w", err)
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	return nil
 }
 
 // shelves lend the memory of one frame's records: hundreds of links in one
@@ -214,7 +212,7 @@ func (l *Link) publish(c *connection, topic string, qos byte, payload []byte) er
 var shelves = sync.Pool{New: func() any { return new([][]byte) }}
 
 // sendFrame copies records from the journal, in one short transaction.
-func (l *Link) sendFrame(c *connection, from uint64) (Input, error) {
+func (l *Link) sendFrame(ctx context.Context, c *connection, from uint64) (Input, error) {
 	shelf, _ := shelves.Get().(*[][]byte)
 	defer shelves.Put(shelf)
 	records, prev, last, err := l.o.Journal.Read(from, protocol.FrameEventsMax, frameReadBytes, *shelf)
@@ -234,7 +232,7 @@ func (l *Link) sendFrame(c *connection, from uint64) (Input, error) {
 		l.note("frame cannot be encoded: " + clip(err.Error()))
 		return Input{Kind: onUnsent}, nil
 	}
-	if err := l.publish(c, protocol.Topic(l.o.Origin, protocol.UpJournal, l.node), 1, b); err != nil {
+	if err := l.publish(ctx, c, protocol.Topic(l.o.Origin, protocol.UpJournal, l.node), 1, b); err != nil {
 		return Input{}, err
 	}
 	return Input{Kind: onSent, First: from, Last: from + uint64(len(records)) - 1}, nil

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"context"
 	"maps"
 	"time"
 
@@ -24,8 +25,8 @@ func (d *drain) measure(nowUS int64, merged uint64) float64 {
 
 // beat sends a heartbeat (QoS 0, never behind the backlog) and returns when the
 // next is due. One that cannot be sent is left out: the next is as good.
-func (l *Link) beat(c *connection) time.Duration {
-	if err := l.say(c, protocol.UpHeartbeat, l.node, 0, l.heartbeat()); err != nil {
+func (l *Link) beat(ctx context.Context, c *connection) time.Duration {
+	if err := l.say(ctx, c, protocol.UpHeartbeat, l.node, 0, l.heartbeat()); err != nil {
 		l.o.Log.Debug().Err(err).Msg("heartbeat not sent")
 	}
 	return spread(l.o.Timing.Heartbeat)

@@ -79,6 +79,7 @@ type Link struct {
 	clock    clock
 	drain    drain
 	inbox    chan message
+	pumps    sync.WaitGroup
 	lastNote string
 	unread   uint64 // control messages that could not be decoded
 	node     string // of the aggregator, as the last WELCOME named it
@@ -133,6 +134,7 @@ func (l *Link) update(fn func(*Status)) {
 
 // Run keeps the link up until ctx ends. It returns when all has ended.
 func (l *Link) Run(ctx context.Context) error {
+	defer l.pumps.Wait()
 	b := backoff{t: l.o.Timing}
 	lostAt := l.now()
 	for n := 0; ; n++ {

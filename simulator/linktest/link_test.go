@@ -1,0 +1,326 @@
+package linktest
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"tillwire/aggregator/broker"
+	"tillwire/protocol"
+)
+
+func TestHappyPath(t *testing.T) {
+	c := newChain(t)
+	var shops []*shop
+	for i := range 3 {
+		s := newShop(c, fmt.Sprintf("S%d", i))
+		s.load()
+		s.sell(1500) // a backlog from before the first contact
+		s.connect()
+		shops = append(shops, s)
+	}
+	for _, s := range shops {
+		s.sell(500)
+		s.settled(2000)
+		for range 5 { // live
+			s.sell(1)
+			s.settled(s.docs)
+		}
+		st := s.link.Status()
+		if !st.Connected || st.LastError != "" || st.Session != "sending" || st.Epoch != 1 || st.Lease != 1 || st.Counts.Nacks != 0 || st.Refused != 0 {
+			t.Fatalf("%+v", st)
+		}
+		if off := max(st.ClockOffsetUS, -st.ClockOffsetUS); off > 200_000 || st.ClockErrorUS == 0 {
+			t.Fatalf("clock offset %d ± %d µs on one machine", st.ClockOffsetUS, st.ClockErrorUS)
+		}
+		if st.EventsSent != uint64(s.docs) || st.Counts.Resent != 0 {
+			t.Fatalf("%d events sent for %d: %+v", st.EventsSent, s.docs, st.Counts)
+		}
+	}
+	o := shops[0].origin
+	wait(t, "heartbeat", func() string {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		h := c.beats[o]
+		if h.Merged == 2005 && h.Head == 2005 && h.BacklogEvents == 0 && h.Lease == 1 && h.AgentVersion == "test" && len(h.Registers) == 1 {
+			return ""
+		}
+		return fmt.Sprintf("%+v", h)
+	})
+}
+
+// TestLineBreaksInMidFrame has every connection break somewhere in its first
+// bytes, mostly in the middle of a frame, while sales go on.
+func TestLineBreaksInMidFrame(t *testing.T) {
+	c := newChain(t)
+	var healed atomic.Bool
+	s := newShop(c, "S1")
+	s.dial = frailDial(&healed, 300, 12_000)
+	s.load()
+	s.sell(4000)
+	s.connect()
+	for range 30 {
+		s.sell(20)
+		time.Sleep(10 * time.Millisecond)
+	}
+	broken := s.link.Status()
+	healed.Store(true)
+	s.settled(s.docs)
+	if broken.Reconnects+broken.DialErrors < 5 {
+		t.Fatalf("the line hardly broke: %+v", broken)
+	}
+}
+
+// TestFramesDropDoubleAndSwap lets the broker acknowledge frames that it loses,
+// pass others twice, and pass some behind their successors.
+func TestFramesDropDoubleAndSwap(t *testing.T) {
+	c := newChain(t)
+	var mu sync.Mutex
+	var held *broker.Up
+	lost, doubled, swapped := 0, 0, 0
+	c.mischief = func(u broker.Up, pass func(broker.Up) error) error {
+		if u.Channel != protocol.UpJournal {
+			return pass(u)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		switch dice := rand.IntN(10); {
+		case dice < 2:
+			lost++
+			return nil
+		case dice < 4:
+			doubled++
+			return errors.Join(pass(u), pass(u))
+		case dice < 6 && held == nil:
+			held = &u
+			return nil
+		}
+		err := pass(u)
+		if held != nil {
+			swapped++
+			err = errors.Join(err, pass(*held))
+			held = nil
+		}
+		return err
+	}
+	s := newShop(c, "S1")
+	s.load()
+	s.sell(12_000)
+	s.connect()
+	s.settled(12_000)
+	n := s.link.Status().Counts
+	if lost == 0 || doubled == 0 || swapped == 0 || n.Gaps == 0 || n.Resent == 0 {
+		t.Fatalf("lost %d, doubled %d, swapped %d: %+v", lost, doubled, swapped, n)
+	}
+	if n.AcksWrongChain+n.AcksBeyondHead+n.Forks != 0 {
+		t.Fatalf("%+v", n)
+	}
+}
+
+// TestRefusedFramesComeAgain lets ingest be busy: no PUBACK, no answer.
+func TestRefusedFramesComeAgain(t *testing.T) {
+	c := newChain(t)
+	var n atomic.Int64
+	c.mischief = func(u broker.Up, pass func(broker.Up) error) error {
+		if u.Channel == protocol.UpJournal && n.Add(1) <= 3 {
+			return errors.New("queue is full")
+		}
+		return pass(u)
+	}
+	s := newShop(c, "S1")
+	s.open()
+	s.sell(600)
+	s.settled(600)
+	if s.link.Status().Counts.Timeouts == 0 {
+		t.Fatalf("%+v", s.link.Status())
+	}
+}
+
+// TestAggregatorRestoredFromBackup goes back to an older ledger under a new
+// cloud generation: the agents rewind by the handshake.
+func TestAggregatorRestoredFromBackup(t *testing.T) {
+	c := newChain(t)
+	s := newShop(c, "S1")
+	s.open()
+	s.sell(700)
+	s.settled(700)
+	c.stop()
+	backup := filepath.Join(t.TempDir(), "backup.db")
+	copyFile(t, c.ledgerPath(), backup)
+	c.start()
+	s.sell(800)
+	s.settled(1500)
+	c.stop()
+	copyFile(t, backup, c.ledgerPath())
+	s.sell(10) // journaled while nobody listens
+	c.generation++
+	c.start()
+	s.settled(1510)
+	st := s.journal.State()
+	if st.Generation != c.generation || st.Epoch != 1 {
+		t.Fatalf("generation %d, epoch %d", st.Generation, st.Epoch)
+	}
+	if got := s.link.Status().Counts.Resent; got > 0 {
+		t.Logf("%d records sent twice within one session", got)
+	}
+}
+
+// TestStoreDiskRolledBack puts an older image of the journal in place: what was
+// merged stays merged, what is sold then counts, under a new epoch.
+func TestStoreDiskRolledBack(t *testing.T) {
+	c := newChain(t)
+	s := newShop(c, "S1")
+	s.open()
+	s.sell(300)
+	s.settled(300)
+	s.stop()
+	image := filepath.Join(t.TempDir(), "image.db")
+	copyFile(t, s.path, image)
+	s.open()
+	s.sell(200)
+	s.settled(500)
+	s.stop()
+	copyFile(t, image, s.path)
+	s.open()
+	s.sell(50) // seqs 301 to 350 again, with other content
+	s.settled(550)
+	if m := c.mark(s.origin); m.Epoch != 2 {
+		t.Fatalf("epoch %d", m.Epoch)
+	}
+	// And a rollback that has caught up before it is seen: only the chain tells.
+	s.stop()
+	copyFile(t, image, s.path)
+	s.load()
+	s.sell(400)
+	s.connect()
+	s.settled(950)
+	if m := c.mark(s.origin); m.Epoch < 3 {
+		t.Fatalf("epoch %d", m.Epoch)
+	}
+}
+
+// TestSilentFork has the image catch up beyond merged with the epoch unchanged,
+// so that only the chain at merged_seq, asked back by a second HELLO, differs.
+func TestSilentFork(t *testing.T) {
+	c := newChain(t)
+	s := newShop(c, "S1")
+	s.open()
+	s.sell(100)
+	s.settled(100)
+	s.stop()
+	image := filepath.Join(t.TempDir(), "image.db")
+	copyFile(t, s.path, image)
+	s.open()
+	s.sell(100)
+	s.settled(200)
+	s.stop()
+	copyFile(t, image, s.path)
+	s.load()
+	s.sell(150) // head 250, beyond the merged 200
+	s.connect()
+	s.settled(350)
+	n := s.link.Status().Counts
+	if n.Forks != 1 || n.Rebases != 1 || c.mark(s.origin).Epoch != 2 {
+		t.Fatalf("%+v, epoch %d", n, c.mark(s.origin).Epoch)
+	}
+}
+
+// TestClone runs two agents of one identity: each takes the connection from the
+// other. Whatever they do, nothing counts twice, and when one is stopped the
+// other one's journal is merged whole.
+func TestClone(t *testing.T) {
+	c := newChain(t)
+	s := newShop(c, "S1")
+	s.open()
+	s.sell(100)
+	s.settled(100)
+	s.stop()
+	twin := newShop(c, "S1")
+	copyFile(t, s.path, twin.path)
+	twin.docs = 1_000_000
+	s.open()
+	twin.open()
+	for range 20 {
+		s.sell(5)
+		twin.sell(5)
+		time.Sleep(20 * time.Millisecond)
+	}
+	if s.link.Status().Reconnects+twin.link.Status().Reconnects == 0 {
+		t.Fatal("they did not meet")
+	}
+	twin.stop()
+	wait(t, "survivor merged", func() string {
+		if st := s.journal.State(); st.Merged != st.Head {
+			return fmt.Sprintf("%d of %d", st.Merged, st.Head)
+		}
+		return ""
+	})
+	if got := c.sold("S1"); got < 200 || got > 300 {
+		t.Fatalf("chain counts %d units; the survivor sold 200, both 300", got)
+	}
+	s.stop()
+	twin.open() // and the other one brings what only it has
+	wait(t, "twin merged", func() string {
+		if st := twin.journal.State(); st.Merged != st.Head {
+			return fmt.Sprintf("%d of %d", st.Merged, st.Head)
+		}
+		return ""
+	})
+	wait(t, "sum", func() string {
+		if got := c.sold("S1"); got != 300 {
+			return fmt.Sprintf("chain counts %d units, both sold 300", got)
+		}
+		return ""
+	})
+}
+
+// TestReconnects cuts the link fifty times while sales go on; newChain's
+// clean-up sees that no goroutine is left.
+func TestReconnects(t *testing.T) {
+	c := newChain(t)
+	s := newShop(c, "S1")
+	s.open()
+	for i := range 50 {
+		s.sell(7)
+		wait(t, "connection", func() string {
+			if st := s.link.Status(); st.Connected && st.Lease > uint64(i) {
+				return ""
+			}
+			return fmt.Sprintf("cycle %d: %+v", i, s.link.Status())
+		})
+		c.broker.Disconnect(s.origin)
+		wait(t, "cut", func() string {
+			if s.link.Status().Reconnects > uint64(i) || !s.link.Status().Connected {
+				return ""
+			}
+			return "connected"
+		})
+	}
+	s.settled(350)
+	if got := s.link.Status().Reconnects; got < 49 {
+		t.Fatalf("%d reconnects", got)
+	}
+}
+
+func TestWrongToken(t *testing.T) {
+	c := newChain(t)
+	s := newShop(c, "S1")
+	s.token = "guess"
+	s.open()
+	s.sell(3)
+	wait(t, "refusal", func() string {
+		if st := s.link.Status(); st.DialErrors > 1 && strings.Contains(strings.ToLower(st.LastError), "not authorized") {
+			return ""
+		}
+		return s.link.Status().LastError
+	})
+	if st := s.journal.State(); st.Head != 3 || st.Merged != 0 {
+		t.Fatalf("head %d, merged %d", st.Head, st.Merged)
+	}
+}
