@@ -52,7 +52,7 @@ func (r *docReader) readDocument() error {
 	if _, err := r.dec.ReadToken(); err != nil {
 		return err
 	}
-	if _, err := r.dec.ReadToken(); err != io.EOF {
+	if _, err := r.dec.ReadToken(); !errors.Is(err, io.EOF) {
 		if err != nil {
 			return err
 		}
@@ -331,12 +331,10 @@ func (r *docReader) lineNumber(l *Line, f lineField, where at) (bool, error) {
 		}
 		return true, nil
 	}
-	n, err := strconv.Atoi(string(v))
-	if err != nil || n < 1 || n > lineNumberMax {
+	// A number that Atoi cannot read is out of the range as well.
+	if l.Line, err = strconv.Atoi(string(v)); err != nil || l.Line < 1 || l.Line > lineNumberMax {
 		r.invalid(where.String(), "must be a whole number from 1 to 999999")
-		return true, nil
 	}
-	l.Line = n
 	return true, nil
 }
 

@@ -43,18 +43,24 @@ func TestDecodeEachKind(t *testing.T) {
 		want func(e *Event) any
 		is   any
 	}{
-		{KindReturn, `"original_document_id":"S1","original_store":"S0007","lines":[{"sku":"A","quantity":1},{"sku":"B","quantity":1,"disposition":"sellable"}]`,
+		{
+			KindReturn, `"original_document_id":"S1","original_store":"S0007","lines":[{"sku":"A","quantity":1},{"sku":"B","quantity":1,"disposition":"sellable"}]`,
 			func(e *Event) any {
 				return []any{e.OriginalDocument, e.OriginalStore, e.Lines[0].Disposition, e.Lines[1].Disposition, e.Lines[1].Line}
 			},
-			[]any{"S1", StoreID("S0007"), DispositionNone, DispositionSellable, 2}},
-		{KindReturn, `"lines":[{"sku":"A","quantity":1,"original_document_id":"S1"},{"sku":"B","quantity":1,"original_document_id":"S1"}]`,
-			func(e *Event) any { return e.OriginalDocument }, "S1"},
-		{KindCount, `"scope":"zone","session":"C1","zone":"aisle 4","counted_at":"2026-11-23T10:00:00Z","lines":[{"sku":"A","quantity":0},{"sku":"B","quantity":1,"counted_at":"2026-11-23T10:01:00Z"}]`,
+			[]any{"S1", StoreID("S0007"), DispositionNone, DispositionSellable, 2},
+		},
+		{
+			KindReturn, `"lines":[{"sku":"A","quantity":1,"original_document_id":"S1"},{"sku":"B","quantity":1,"original_document_id":"S1"}]`,
+			func(e *Event) any { return e.OriginalDocument }, "S1",
+		},
+		{
+			KindCount, `"scope":"zone","session":"C1","zone":"aisle 4","counted_at":"2026-11-23T10:00:00Z","lines":[{"sku":"A","quantity":0},{"sku":"B","quantity":1,"counted_at":"2026-11-23T10:01:00Z"}]`,
 			func(e *Event) any {
 				return []any{e.Scope, e.Session, e.Zone, e.Lines[1].CountedAt.US - e.Lines[0].CountedAt.US}
 			},
-			[]any{ScopeZone, "C1", "aisle 4", int64(60_000_000)}},
+			[]any{ScopeZone, "C1", "aisle 4", int64(60_000_000)},
+		},
 		{KindCount, oneLine, func(e *Event) any { return e.Scope }, ScopeSKU},
 		{KindReceipt, `"source":"DC1","advice_id":"A1",` + oneLine, func(e *Event) any { return []string{e.Source, e.AdviceID} }, []string{"DC1", "A1"}},
 		{KindAdjustment, `"reason":"shrink","lines":[{"sku":"A","quantity":-1.5}]`, func(e *Event) any { return []any{e.Reason, e.Lines[0].Quantity} }, []any{"shrink", Quantity(-1500)}},

@@ -176,11 +176,11 @@ func (b *Inbox) take(ctx context.Context, name string, size int64) error {
 	if err != nil {
 		return err
 	}
-	ev := b.o.Log.Info()
+	level := zerolog.InfoLevel
 	if to == failedDir {
-		ev = b.o.Log.Error()
+		level = zerolog.ErrorLevel // a person must act
 	}
-	ev.Str("file", target).Int("journaled", rep.Journaled).Int("duplicates", rep.Duplicates).Int("refused", rep.Refused).Msg("inbox file taken")
+	b.o.Log.WithLevel(level).Str("file", target).Int("journaled", rep.Journaled).Int("duplicates", rep.Duplicates).Int("refused", rep.Refused).Msg("inbox file taken")
 	return nil
 }
 

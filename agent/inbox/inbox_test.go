@@ -382,8 +382,12 @@ func TestStoppedWhileWaiting(t *testing.T) {
 
 func TestMappingCheck(t *testing.T) {
 	for _, m := range []Mapping{
-		{Delimiter: ";;"}, {Delimiter: `"`}, {Kind: "basket"}, {Columns: map[string]string{"Bon": "receipt_no"}},
-		{NoHeader: []string{"x"}}, {Defaults: map[string]string{"price": "1"}},
+		{Delimiter: ";;"},
+		{Delimiter: `"`},
+		{Kind: "basket"},
+		{Columns: map[string]string{"Bon": "receipt_no"}},
+		{NoHeader: []string{"x"}},
+		{Defaults: map[string]string{"price": "1"}},
 	} {
 		if err := m.Check(); err == nil {
 			t.Errorf("%+v was accepted", m)

@@ -55,7 +55,7 @@ func (b *Inbox) readPOSLog(ctx context.Context, in io.Reader, rep *Report) error
 	res, p := poslog.Decode(in, poslog.Options{Store: b.o.Store, RetailStore: b.o.RetailStore, Zone: b.o.Zone, BytesMax: fileBytesMax})
 	if p != nil {
 		rep.add(Reason{Code: p.Code, Problem: p.Detail, Remedy: p.Hint})
-		return nil
+		return nil //nolint:nilerr // the reason goes beside the file
 	}
 	for _, bad := range res.Problems {
 		rep.Refused++
@@ -187,7 +187,7 @@ func writeWhole(path string, v any) error {
 		return fmt.Errorf("write reasons: %w", err)
 	}
 	tmp := path + ".tmp"
-	if err := os.WriteFile(tmp, append(b, '\n'), 0o640); err != nil {
+	if err := os.WriteFile(tmp, append(b, '\n'), 0o600); err != nil {
 		return fmt.Errorf("write reasons: %w", err)
 	}
 	if err := os.Rename(tmp, path); err != nil {

@@ -36,24 +36,34 @@ func advise(st journal.State, link LinkStatus, started, now time.Time) Advice {
 	waiting := waitingWords(st, now)
 	switch {
 	case st.Phase == phaseFull:
-		return Advice{"bad", "The disk is full: tills cannot write", "Sales are refused until there is space. " + waiting,
-			"Free space on the volume of the journal, then this heals by itself. Do not delete files of Tillwire."}
+		return Advice{
+			"bad", "The disk is full: tills cannot write", "Sales are refused until there is space. " + waiting,
+			"Free space on the volume of the journal, then this heals by itself. Do not delete files of Tillwire.",
+		}
 	case st.Phase == phaseRecovering:
-		return Advice{"bad", "The journal is being checked", "A write to the disk failed; tills try again by themselves. " + waiting,
-			"Wait a minute. If this stays, check the disk and call support; do not switch off or delete anything."}
+		return Advice{
+			"bad", "The journal is being checked", "A write to the disk failed; tills try again by themselves. " + waiting,
+			"Wait a minute. If this stays, check the disk and call support; do not switch off or delete anything.",
+		}
 	case st.Phase != phaseRunning && st.Phase != "":
 		return Advice{"bad", "The agent is stopping", waiting, "Start the service tillwire-agent again."}
 	case link.Refused != "":
-		return Advice{"bad", "The chain does not take this shop's sales", "They are safe here. " + link.Refused + ". " + waiting,
-			"Call central operations and read them this page. Tills may go on selling."}
+		return Advice{
+			"bad", "The chain does not take this shop's sales", "They are safe here. " + link.Refused + ". " + waiting,
+			"Call central operations and read them this page. Tills may go on selling.",
+		}
 	case link.Off:
-		return Advice{"warn", "No connection to the chain is set up", "Tills can write; nothing is sent. " + waiting,
-			"Set link.broker in agent.toml, or enrol this agent."}
+		return Advice{
+			"warn", "No connection to the chain is set up", "Tills can write; nothing is sent. " + waiting,
+			"Set link.broker in agent.toml, or enrol this agent.",
+		}
 	case !link.Connected && now.Sub(started) < justStarted && now.Sub(link.Since) < justStarted:
 		return Advice{"ok", "Starting", "The connection to the chain is being made. " + waiting, ""}
 	case !link.Connected:
-		a := Advice{"warn", "Not connected since " + clock(link.Since, now), "Tills go on selling, and everything is kept here. " + waiting,
-			"Check the router and the network cable. Sending starts again by itself."}
+		a := Advice{
+			"warn", "Not connected since " + clock(link.Since, now), "Tills go on selling, and everything is kept here. " + waiting,
+			"Check the router and the network cable. Sending starts again by itself.",
+		}
 		if now.Sub(link.Since) > backlogLong {
 			a.Level = "bad"
 			a.Action = "Check the router and the network cable. If the shop's other systems are online, call store IT."
@@ -64,8 +74,10 @@ func advise(st journal.State, link LinkStatus, started, now time.Time) Advice {
 	case st.OldestUnackedUS != 0 && now.Sub(time.UnixMicro(st.OldestUnackedUS)) > backlogGrace:
 		return Advice{"ok", "Catching up", waiting, ""}
 	case st.DiskTotal > 0 && float64(st.DiskFree) < diskLow*float64(st.DiskTotal):
-		return Advice{"warn", "All well, but the disk is filling up", fmt.Sprintf("%s are free. ", bytesWords(st.DiskFree)) + waiting,
-			"Free space on the volume of the journal before it is full."}
+		return Advice{
+			"warn", "All well, but the disk is filling up", fmt.Sprintf("%s are free. ", bytesWords(st.DiskFree)) + waiting,
+			"Free space on the volume of the journal before it is full.",
+		}
 	}
 	return Advice{"ok", "All well", waiting, ""}
 }

@@ -193,6 +193,10 @@ func fullCut(e *protocol.Event) (cut uint64) {
 
 // since sums what moved behind the cuts of a count but before the count itself.
 // It is never nil.
+//
+// BUG(intake): a void between a count's cut and the count is not among them, so
+// that the shop's own number is off by it until the next count. The chain's is
+// not.
 func (s *stock) since(j Journal, count *protocol.Event, seq uint64) map[protocol.SKU]protocol.Quantity {
 	cuts := make(map[protocol.SKU]cell, len(count.Lines))
 	low := seq - 1
@@ -223,7 +227,7 @@ func (s *stock) since(j Journal, count *protocol.Event, seq uint64) map[protocol
 			return errStop
 		}
 		if _, err := protocol.DecodeRecord(rec, &e); err != nil {
-			return nil
+			return nil //nolint:nilerr // told by the link; passed over here as in fold
 		}
 		moves = movesOf(&e, moves[:0])
 		for _, m := range moves {

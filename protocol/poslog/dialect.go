@@ -44,8 +44,6 @@ type Dialect struct {
 	BareLayout string          // time layout without zone
 }
 
-const artsNamespace = "http://www.nrf-arts.org/IXRetail/namespace/"
-
 var itemElements = map[string]Effect{
 	"Sale": EffectSale, "SaleForDelivery": EffectSale, "SaleForPickup": EffectSale,
 	"Return": EffectReturn, "ReturnForDelivery": EffectReturn, "ReturnForPickup": EffectReturn,

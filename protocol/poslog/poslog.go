@@ -95,7 +95,7 @@ func (r *reader) file() error {
 	depth := 0
 	for {
 		tok, err := r.x.Token()
-		if err == io.EOF && r.d != nil && depth == 0 {
+		if errors.Is(err, io.EOF) && r.d != nil && depth == 0 {
 			return nil
 		}
 		if err != nil {
