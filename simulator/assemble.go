@@ -3,10 +3,12 @@ package simulator
 import (
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/rs/zerolog"
 
 	"tillwire/agent"
+	"tillwire/agent/link"
 	"tillwire/aggregator"
 	"tillwire/protocol"
 )
@@ -21,6 +23,10 @@ type agentPlan struct {
 	Log    zerolog.Logger
 }
 
+// simulatedTiming brings agents back within seconds of their line, where a
+// chain's would spread over two minutes: nobody watches a demo for that long.
+var simulatedTiming = link.Timing{ReconnectCap: 10 * time.Second, LongOutageSpread: 5 * time.Second}
+
 // newAgent makes a real agent: its own journal on disk, its own HTTP port, its
 // own MQTT connection through Dial. Only the ballast file is left out, since
 // four hundred of them would fill a laptop.
@@ -28,10 +34,10 @@ func newAgent(p agentPlan) (*agent.Agent, error) {
 	c := agent.Defaults()
 	c.Store, c.Agent, c.DataDir, c.Dev = string(p.Store), "server", p.Dir, true
 	c.HTTP.Listen = "127.0.0.1:0"
-	c.Link.Broker = "mqtt://" + p.Broker
+	c.Link.Broker, c.Link.Token = "mqtt://"+p.Broker, "simulated" // any token does in development mode
 	c.Journal.BallastMiB = 0
 	return agent.New(c, agent.Deps{
-		Log: p.Log, Dial: p.Dial, Codec: p.Codec, Version: "simulated",
+		Log: p.Log, Dial: p.Dial, Codec: p.Codec, Version: "simulated", Timing: simulatedTiming,
 	})
 }
 

@@ -114,7 +114,7 @@ func (b *bench) ingestRun(ctx context.Context, ready *readyFrames) (perS float64
 		Cells: func([]merge.Cell) {
 		},
 		Merged:  func(_ protocol.Origin, _ ledger.Mark, n int) { merged <- n },
-		Refused: func(protocol.Origin, string) {},
+		Refused: func(protocol.Origin, protocol.NackReason, string) {},
 	})
 	if err != nil {
 		return 0, err

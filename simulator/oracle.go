@@ -158,6 +158,7 @@ type shelf struct {
 	Store  protocol.StoreID
 	SKU    protocol.SKU
 	OnHand protocol.Quantity
+	known  bool // by the chain; set when compared
 }
 
 // shelves lists every cell that a document ever named, in order.

@@ -21,10 +21,14 @@ type Verdict struct {
 	Duplicated uint64 `json:"duplicated"` // in the ledger more often than acknowledged
 	Diverged   int    `json:"diverged"`   // (store, SKU) pairs with a stock other than the truth's
 	Cells      int    `json:"cells"`      // (store, SKU) pairs compared
-	Repeats    uint64 `json:"repeats"`    // documents that tills sent again on purpose
-	Diffs      []Diff `json:"diffs,omitempty"`
-	Faults     string `json:"faults,omitempty"` // the first broken promise seen on the way
-	Drained    bool   `json:"drained"`
+	// Explained cells were asked for their movements; Unexplained are those
+	// whose movements do not add up to the truth, or name a document twice.
+	Explained   int    `json:"explained"`
+	Unexplained int    `json:"unexplained"`
+	Repeats     uint64 `json:"repeats"` // documents that tills sent again on purpose
+	Diffs       []Diff `json:"diffs,omitempty"`
+	Faults      string `json:"faults,omitempty"` // the first broken promise seen on the way
+	Drained     bool   `json:"drained"`
 
 	off protocol.Quantity // Σ (got − want) over all cells
 }
@@ -40,7 +44,7 @@ type Diff struct {
 
 // OK is the only way to exit code 0.
 func (v *Verdict) OK() bool {
-	return v.Drained && v.Lost == 0 && v.Duplicated == 0 && v.Diverged == 0 && v.Faults == ""
+	return v.Drained && v.Lost == 0 && v.Duplicated == 0 && v.Diverged == 0 && v.Unexplained == 0 && v.Faults == ""
 }
 
 // settle waits until the ledger's marks reach what the oracle was told, for at
@@ -102,7 +106,10 @@ func judge(ctx context.Context, o *oracle, c *chain, truth []shelf) (*Verdict, e
 		return nil, err
 	}
 	v.judgeShelves(truth, got)
-	return v, nil
+	if v.Diverged == 0 {
+		err = v.judgeExplanations(ctx, c, truth)
+	}
+	return v, err
 }
 
 // judgeMarks compares seqs: every acknowledged one must be merged, and nothing
@@ -134,9 +141,10 @@ func (v *Verdict) judgeMarks(o *oracle, marks map[protocol.StoreID]protocol.Stor
 // judgeShelves compares stock, cell by cell, both ways: a cell that only the
 // chain has must be zero.
 func (v *Verdict) judgeShelves(truth []shelf, got map[protocol.StoreID]map[protocol.SKU]protocol.Quantity) {
-	for _, s := range truth {
+	for i, s := range truth {
 		v.Cells++
 		have, known := got[s.Store][s.SKU]
+		truth[i].known = known
 		v.off += have - s.OnHand
 		delete(got[s.Store], s.SKU)
 		switch {
@@ -174,6 +182,7 @@ func (v *Verdict) print(w io.Writer) {
 	p("lost", grouped(v.Lost), "")
 	p("duplicated", grouped(v.Duplicated), "though tills sent "+plural(int(v.Repeats), "document")+" again on purpose")
 	p("diverged", grouped(v.Diverged), "of "+grouped(v.Cells)+" SKU-stores compared with the simulator's truth")
+	p("unexplained", grouped(v.Unexplained), "of "+plural(v.Explained, "number")+" asked for their movements")
 	for _, d := range v.Diffs {
 		if d.SKU == "" {
 			_, _ = fmt.Fprintf(w, "    %s: %s\n", d.Store, d.What)

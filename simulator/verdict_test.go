@@ -79,3 +79,28 @@ func TestVerdictNoticesPlantedFaults(t *testing.T) {
 		})
 	}
 }
+
+func TestWeighFindsWhatDoesNotAddUp(t *testing.T) {
+	line := func(pos uint64, id string, effect int64) protocol.ExplainLine {
+		return protocol.ExplainLine{Position: pos, Kind: protocol.KindSale, DocumentID: id, Effect: protocol.Units(effect)}
+	}
+	anchor := &protocol.ExplainLine{Effect: protocol.Units(10)}
+	for _, c := range []struct {
+		name string
+		x    protocol.Explanation
+		want string
+	}{
+		{"holds", protocol.Explanation{Anchor: anchor, Lines: []protocol.ExplainLine{line(3, "B", -2), line(2, "A", -1)}}, ""},
+		{"two lines of one document", protocol.Explanation{Anchor: anchor, Lines: []protocol.ExplainLine{line(2, "A", -2), line(2, "A", -1)}}, ""},
+		{"document twice", protocol.Explanation{Anchor: anchor, Lines: []protocol.ExplainLine{line(3, "A", -2), line(2, "A", -1)}}, "counts at positions 3 and 2"},
+		{"wrong sum", protocol.Explanation{Lines: []protocol.ExplainLine{line(2, "A", -1)}}, "adds up to -1"},
+		{"unexplained rest", protocol.Explanation{Anchor: anchor, Rest: protocol.Units(-3)}, "leaves a rest of -3"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := weigh(&c.x, protocol.Units(7))
+			if (c.want == "") != (got == "") || !strings.Contains(got, c.want) {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
