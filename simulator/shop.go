@@ -80,8 +80,9 @@ func (s *shop) next(now time.Time) *document {
 		{perMilleAdjustment, s.adjust}, {perMilleTransfer, s.sendAway},
 	} {
 		if r < c.share {
-			if d := c.make(now); d != nil {
-				return d
+			looked := s.counting
+			if d := c.make(now); d != nil || s.counting != looked {
+				return d // looking at a shelf is a moment of its own
 			}
 			break
 		}

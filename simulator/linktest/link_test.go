@@ -111,9 +111,9 @@ func TestFramesDropDoubleAndSwap(t *testing.T) {
 	}
 	s := newShop(c, "S1")
 	s.load()
-	s.sell(12_000)
+	s.sell(8000)
 	s.connect()
-	s.settled(12_000)
+	s.settled(8000)
 	n := s.link.Status().Counts
 	if lost == 0 || doubled == 0 || swapped == 0 || n.Gaps == 0 || n.Resent == 0 {
 		t.Fatalf("lost %d, doubled %d, swapped %d: %+v", lost, doubled, swapped, n)
@@ -165,9 +165,6 @@ func TestAggregatorRestoredFromBackup(t *testing.T) {
 	st := s.journal.State()
 	if st.Generation != c.generation || st.Epoch != 1 {
 		t.Fatalf("generation %d, epoch %d", st.Generation, st.Epoch)
-	}
-	if got := s.link.Status().Counts.Resent; got > 0 {
-		t.Logf("%d records sent twice within one session", got)
 	}
 }
 
@@ -257,7 +254,7 @@ func TestClone(t *testing.T) {
 	twin.stop()
 	wait(t, "survivor merged", func() string {
 		if st := s.journal.State(); st.Merged != st.Head {
-			return fmt.Sprintf("%d of %d", st.Merged, st.Head)
+			return fmt.Sprintf("%d of %d, %+v", st.Merged, st.Head, s.link.Status())
 		}
 		return ""
 	})
