@@ -249,6 +249,7 @@ func (s *session) welcome(now int64, in *Input) {
 	s.n.Welcomes++
 	if w.Rebase {
 		s.n.Rebases++
+		s.strikes = min(s.strikes, strikesForRest) // what differed is settled; a repetition still waits a second
 	}
 	s.phase, s.tries, s.opened = sending, 0, now
 	s.epoch, s.lease, s.generation = w.Epoch, w.Lease, w.Generation
