@@ -18,9 +18,11 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
+	"tillwire/agent/inbox"
 	"tillwire/agent/intake"
 	"tillwire/agent/link"
 	"tillwire/protocol"
+	"tillwire/store/config"
 	"tillwire/store/journal"
 )
 
@@ -153,7 +155,7 @@ func (a *Agent) tlsConfig() (*tls.Config, error) {
 // counters are what heartbeats carry up: every refusal, so that ops see it.
 func (a *Agent) counters() map[string]uint64 {
 	c := a.journal.State().Counters
-	m := map[string]uint64{}
+	m := a.intake.Counters()
 	for name, n := range map[string]uint64{
 		"id_reused": c.IDReused, "refused_disk_full": c.RefusedFull, "refused_recovering": c.RefusedRecovering,
 		"refused_queue_full": c.RefusedQueueFull, "commit_errors": c.CommitErrors, "recoveries": c.Recoveries,
@@ -168,12 +170,9 @@ func (a *Agent) counters() map[string]uint64 {
 }
 
 func (a *Agent) openIntake() error {
-	zone := time.Local
-	if a.cfg.Inbox.Zone != "" {
-		var err error
-		if zone, err = time.LoadLocation(a.cfg.Inbox.Zone); err != nil {
-			return fmt.Errorf("inbox.zone: %w; use an IANA name such as Europe/Berlin", err)
-		}
+	zone, err := a.zone()
+	if err != nil {
+		return err
 	}
 	in, err := intake.New(intake.Options{
 		Store: a.origin().Store, Agent: a.origin().Agent, Journal: a.journal, Log: a.deps.Log, Now: a.deps.Now, Version: a.deps.Version,
@@ -308,4 +307,37 @@ func (a *Agent) close() error {
 }
 
 // openInbox watches the folder for legacy files, where one is named.
-func (a *Agent) openInbox() error { return nil }
+func (a *Agent) openInbox() error {
+	if a.cfg.Inbox.Dir == "" {
+		return nil
+	}
+	var m inbox.Mapping
+	if a.cfg.Inbox.Mapping != "" {
+		none := func(string) (string, bool) { return "", false }
+		if err := config.Load(a.cfg.Inbox.Mapping, none, &m); err != nil {
+			return fmt.Errorf("inbox.mapping: %w", err)
+		}
+	}
+	zone, err := a.zone()
+	if err != nil {
+		return err
+	}
+	b, err := inbox.New(inbox.Options{Dir: a.cfg.Inbox.Dir, Store: a.origin().Store, Journal: a.journal, Log: a.deps.Log, Mapping: m, Zone: zone})
+	if err != nil {
+		return fmt.Errorf("open inbox: %w", err)
+	}
+	a.inbox = b
+	return nil
+}
+
+// zone is that of files and POSLog whose times carry none.
+func (a *Agent) zone() (*time.Location, error) {
+	if a.cfg.Inbox.Zone == "" {
+		return time.Local, nil
+	}
+	zone, err := time.LoadLocation(a.cfg.Inbox.Zone)
+	if err != nil {
+		return nil, fmt.Errorf("inbox.zone: %w; use an IANA name such as Europe/Berlin", err)
+	}
+	return zone, nil
+}

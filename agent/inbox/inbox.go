@@ -19,7 +19,6 @@ import (
 // Journal is what the inbox needs of the journal; see intake.Journal.
 type Journal interface {
 	AppendAll(ctx context.Context, events []*protocol.Event) ([]journal.Receipt, []error)
-	CutAt(us int64) uint64
 }
 
 // Options configure the folder. Dir, Store and Journal are required.
@@ -32,9 +31,6 @@ type Options struct {
 	Zone        *time.Location // of times without zone; nil = time.Local
 	RetailStore string         // RetailStoreID demanded in POSLog; "" = any
 	Poll        time.Duration  // 0 = 2 s
-	// SetCuts fills the cuts of counts over the own journal; nil leaves them to
-	// event time.
-	SetCuts func(e *protocol.Event, cutAt func(us int64) uint64)
 }
 
 // Inbox is one watched folder.

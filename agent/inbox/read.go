@@ -73,9 +73,6 @@ func (b *Inbox) readPOSLog(ctx context.Context, in io.Reader, rep *Report) error
 }
 
 func (q *batch) add(ctx context.Context, e *protocol.Event, line int) error {
-	if q.b.o.SetCuts != nil {
-		q.b.o.SetCuts(e, q.b.o.Journal.CutAt)
-	}
 	q.events, q.lines = append(q.events, e), append(q.lines, line)
 	if len(q.events) < batchEvents {
 		return nil

@@ -25,7 +25,6 @@ type Journal interface {
 	AppendAll(ctx context.Context, events []*protocol.Event) ([]journal.Receipt, []error)
 	State() journal.State
 	Scan(from uint64, fn func(seq uint64, recordUS int64, rec []byte) error) error
-	CutAt(us int64) uint64
 }
 
 // LinkStatus is what the link says about itself, for status and page.

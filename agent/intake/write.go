@@ -48,34 +48,13 @@ func (in *Intake) write(k protocol.Kind) bodyHandler {
 	}
 }
 
-// complete adds what the document leaves to us: the trace of the request, and
-// for counts the cut over our own journal.
+// complete adds what the document leaves to us: the trace of the request. The
+// cut of counts is the journal's, which alone knows what stands before them.
 func (in *Intake) complete(e *protocol.Event, r *http.Request) {
 	if e.Traceparent == "" {
 		if tp := r.Header.Get("Traceparent"); tp != "" && protocol.ValidTraceparent(tp) {
 			e.Traceparent = tp // an invalid header is ignored, as W3C asks
 		}
-	}
-	SetCuts(e, in.o.Journal.CutAt)
-}
-
-// SetCuts gives each line of a count the highest seq of the own journal that
-// was off the shelf when the line was counted.
-func SetCuts(e *protocol.Event, cutAt func(us int64) uint64) {
-	if e.Kind != protocol.KindCount {
-		return
-	}
-	var lastUS int64
-	var last uint64
-	for i := range e.Lines {
-		us := e.Lines[i].CountedAt.US
-		if us == 0 {
-			us = e.EventTime.US
-		}
-		if us != lastUS {
-			last, lastUS = cutAt(us), us
-		}
-		e.Lines[i].Cut = last
 	}
 }
 
