@@ -2,6 +2,7 @@ package linktest
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -50,6 +51,7 @@ type chain struct {
 	dir        string
 	addr       string // the same after a restart
 	generation uint64
+	tls        *tls.Config
 
 	broker *broker.Broker
 	in     *ingest.Ingest
@@ -66,7 +68,12 @@ type chain struct {
 
 func newChain(t *testing.T) *chain {
 	t.Helper()
-	c := &chain{t: t, codec: codec(t), dir: t.TempDir(), addr: "127.0.0.1:0", generation: 1}
+	return newChainTLS(t, nil)
+}
+
+func newChainTLS(t *testing.T, cfg *tls.Config) *chain {
+	t.Helper()
+	c := &chain{tls: cfg, t: t, codec: codec(t), dir: t.TempDir(), addr: "127.0.0.1:0", generation: 1}
 	c.start()
 	t.Cleanup(func() {
 		c.stop()
@@ -114,7 +121,7 @@ func (c *chain) start() {
 	c.must(err)
 	c.addr = ln.Addr().String()
 	c.broker, err = broker.New(broker.Options{
-		Listener: ln, Log: zerolog.Nop(), OnUp: c.up,
+		Listener: ln, TLS: c.tls, Log: zerolog.Nop(), OnUp: c.up,
 		Authenticate: func(o protocol.Origin, token string) error {
 			if token != "token-"+o.String() {
 				return fmt.Errorf("token of %s is wrong", o)
@@ -205,6 +212,7 @@ type shop struct {
 	stop    func()
 	dial    func(ctx context.Context, network, addr string) (net.Conn, error)
 	token   string
+	tls     *tls.Config
 }
 
 func newShop(c *chain, store string) *shop {
@@ -235,8 +243,12 @@ func (s *shop) load() {
 
 func (s *shop) connect() {
 	s.t.Helper()
+	scheme := "mqtt://"
+	if s.tls != nil {
+		scheme = "mqtts://"
+	}
 	l, err := link.New(link.Options{
-		Origin: s.origin, Broker: "mqtt://" + s.c.addr, Token: s.token, Journal: s.journal, Codec: s.c.codec, Dial: s.dial,
+		Origin: s.origin, Broker: scheme + s.c.addr, TLS: s.tls, Token: s.token, Journal: s.journal, Codec: s.c.codec, Dial: s.dial,
 		Log: zerolog.Nop(), Version: "test", Timing: quick,
 	})
 	s.c.must(err)
