@@ -60,9 +60,8 @@ func (b *bench) http(ctx context.Context) error {
 func salePost(host string) func(buf []byte, conn, n int) []byte {
 	boot := strconv.FormatInt(time.Now().UnixNano(), 36)
 	now := tillTime(time.Now())
-	body := make([]byte, 0, 512)
 	return func(buf []byte, conn, n int) []byte {
-		body = fmt.Appendf(nil, `{"document_id":"%s-R%02d-%06d","register":"R%02d","occurred_at":"%s","business_date":"2026-11-23","lines":[`, boot, conn, n, conn, now)
+		body := fmt.Appendf(nil, `{"document_id":"%s-R%02d-%06d","register":"R%02d","occurred_at":"%s","business_date":"2026-11-23","lines":[`, boot, conn, n, conn, now)
 		for i := range 3 {
 			if i > 0 {
 				body = append(body, ',')
