@@ -239,22 +239,29 @@ func (a *Aggregator) onUp(m broker.Up) error {
 		return a.ingest.Frame(m.Origin, m.Payload, m.ReceivedUS)
 	case protocol.UpHeartbeat:
 		var hb protocol.Heartbeat
-		if err := protocol.DecodeControl(m.Payload, &hb); err != nil {
-			a.refused(m.Origin, protocol.NackMalformed, "heartbeat: "+err.Error())
+		if !a.readable(m, &hb) {
 			return nil
 		}
 		a.fleet.Heartbeat(m.Origin, &hb, m.ReceivedUS)
 		return a.ingest.Head(m.Origin, hb.Epoch, hb.Head)
 	case protocol.UpWill:
 		var w protocol.Will
-		if err := protocol.DecodeControl(m.Payload, &w); err != nil {
-			a.refused(m.Origin, protocol.NackMalformed, "will: "+err.Error())
-			return nil
+		if a.readable(m, &w) {
+			a.fleet.Will(m.Origin, w, m.ReceivedUS)
 		}
-		a.fleet.Will(m.Origin, w, m.ReceivedUS)
 		return nil
+	case protocol.DnWelcome, protocol.DnAck: // the broker's ACL lets no agent send there
 	}
 	return fmt.Errorf("channel %s is not one that agents send on", m.Channel)
+}
+
+// readable decodes a control message; one that cannot be read is counted.
+func (a *Aggregator) readable(m broker.Up, into any) bool {
+	err := protocol.DecodeControl(m.Payload, into)
+	if err != nil {
+		a.refused(m.Origin, protocol.NackMalformed, string(m.Channel)+": "+err.Error())
+	}
+	return err == nil
 }
 
 // Run serves until ctx ends, then stops the ports, takes what is queued, and

@@ -63,8 +63,10 @@ func New(now func() time.Time) *Model {
 	return m
 }
 
-// SKUs and Cells are how many there are.
-func (m *Model) SKUs() int  { return int(m.count.Load()) }
+// SKUs is how many there are.
+func (m *Model) SKUs() int { return int(m.count.Load()) }
+
+// Cells is how many (location, SKU) pairs there are.
 func (m *Model) Cells() int { return int(m.cells.Load()) }
 
 // Apply publishes changed cells. Cells of one SKU that stand together are

@@ -114,7 +114,7 @@ func (c *committer) due(now time.Time) {
 	if !c.marksAt.IsZero() && !now.Before(c.marksAt) {
 		c.marksAt = time.Time{}
 		if c.m.phase == phaseRunning || c.m.phase == phaseFull {
-			c.commit(nil)
+			_ = c.commit(nil) // a failure has already turned the journal to recovering
 		}
 	}
 }
@@ -361,7 +361,7 @@ func (c *committer) shutdown() {
 		dirty := c.j.dirty
 		c.j.marksMu.Unlock()
 		if dirty {
-			c.commit(nil)
+			_ = c.commit(nil) // a failure has already turned the journal to recovering
 		}
 	}
 	c.m, _ = c.m.step(input{kind: inClose})

@@ -207,17 +207,6 @@ func TestDiskFloorTrimsSafeSegments(t *testing.T) {
 	mustAppend(t, j, sale("X"))
 }
 
-func copyFile(t testing.TB, from, to string) {
-	t.Helper()
-	b, err := os.ReadFile(from)
-	if err == nil {
-		err = os.WriteFile(to, b, 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // documents reads all that a journal holds: document id by seq, "" for a lost
 // record's marker.
 func documents(t testing.TB, j *Journal) map[uint64]string {

@@ -20,7 +20,6 @@ type model struct {
 	tail   uint64
 	merged uint64
 	safe   uint64
-	epoch  uint64
 	maybe  string // an append answered ErrRecovering: it is there or not
 }
 

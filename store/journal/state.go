@@ -43,7 +43,6 @@ type State struct {
 	Counters   Counters
 
 	phase phase
-	pos   int64
 }
 
 // Counters count since Open.

@@ -23,7 +23,6 @@ type benchSource struct {
 	marks [benchJournals]ledger.Mark
 	prev  [20_000]ledger.Position
 	next  int
-	recs  [][]byte
 	seq   uint64
 }
 

@@ -152,7 +152,7 @@ func hasFreelist(path string) bool {
 // guard turns a panic, or a fault in the mapped file, into ErrCorrupt.
 // Used as: defer guard(&err).
 func guard(err *error) {
-	if r := recover(); r != nil {
+	if r := recover(); r != nil { //nolint:revive // every caller defers guard
 		*err = fmt.Errorf("%w: %v", ledger.ErrCorrupt, r)
 	}
 }
