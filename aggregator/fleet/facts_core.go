@@ -155,7 +155,9 @@ func (f *facts) onHeartbeat(hb *protocol.Heartbeat, us int64) bool {
 }
 
 func (f *facts) onWill(w *protocol.Will, us int64) bool {
-	if w.Lease < f.lease || (f.boot != "" && w.BootID != f.boot) {
+	// A will is fixed when its connection is made, before HELLO gives that
+	// connection its lease: it carries the one before.
+	if w.Lease+1 < f.lease || (f.boot != "" && w.BootID != f.boot) {
 		return false // the last word of a process that was already replaced
 	}
 	f.onConnected(false, us)

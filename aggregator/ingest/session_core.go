@@ -63,7 +63,7 @@ func (s *session) greet(h *protocol.Hello, nowUS int64) (protocol.Welcome, *lost
 	case m.Seq+1 < h.Tail:
 		gone = &lost{m.Epoch, m.Seq + 1, h.Tail - 1, "the store trimmed them before this ledger had them"}
 		s.rebase(h, m.Epoch+1, ^uint64(0))
-	case h.MergedSeq == m.Seq && m.Seq >= h.Tail && h.ChainMerged != m.Chain:
+	case h.MergedSeq == m.Seq && m.Seq+1 >= h.Tail && h.ChainMerged != m.Chain:
 		s.rebase(h, m.Epoch+1, h.Tail-1)
 	}
 	m.Lease++
@@ -132,6 +132,7 @@ func (s *session) take(f *protocol.Frame, skip int, lastRecordUS, nowUS int64) {
 	m := &s.mark
 	if skip < len(f.Records) {
 		m.Seq, m.Chain = f.LastSeq(), f.LastChain
+		m.SafeSeq = m.Seq // no backup is configured in this version: what is merged counts as safe
 		m.HeadSeen = max(m.HeadSeen, m.Seq)
 		m.RecordUS, m.MergedUS = lastRecordUS, nowUS
 		s.merged += len(f.Records) - skip
