@@ -18,6 +18,22 @@ func residentBytes() (now, peak int64) {
 	return int64(m.Sys - m.HeapReleased), int64(m.Sys)
 }
 
+// mappedBytes is the part of resident memory that files back: journals mapped by
+// bbolt, which the system may drop at any time. 0 where it is not told.
+func mappedBytes() int64 {
+	b, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0
+	}
+	for line := range bytes.Lines(b) {
+		if f := bytes.Fields(line); len(f) > 1 && string(f[0]) == "RssFile:" {
+			kb, _ := strconv.ParseInt(string(f[1]), 10, 64)
+			return kb << 10
+		}
+	}
+	return 0
+}
+
 // residentOf reads /proc/PID/status.
 func residentOf(pid string) (now, peak int64, ok bool) {
 	b, err := os.ReadFile("/proc/" + pid + "/status")
