@@ -190,14 +190,16 @@ func (p *player) run(ctx context.Context, truth []shelf) (*ReplayResult, error) 
 		p.outages(trouble)
 	}()
 	err := p.play(ctx)
-	calm()
-	<-done
+	played := time.Since(began)
+	if err != nil {
+		calm()
+	}
+	<-done // outages that are left hit the draining
 	if err != nil {
 		return nil, err
 	}
-	played := time.Since(began)
 	p.fleet.restore()
-	p.say("all documents are journaled after %s; waiting at most %s for the rest of the way", played.Round(10*time.Millisecond), settleMax)
+	p.say("all documents were journaled after %s; waiting at most %s for the rest of the way", played.Round(10*time.Millisecond), settleMax)
 	began = time.Now()
 	drained, err := settle(ctx, p.oracle, p.fleet.Chain, settleMax, func(left uint64, stores int) {
 		p.say("  %s of %s still to come", plural(int(left), "event"), plural(stores, "store"))
@@ -254,8 +256,8 @@ func (p *player) result(v *Verdict, truth []shelf, played, drain time.Duration) 
 	}
 }
 
-// outages cuts random lines, Outages times over the replay, each for one to
-// ten seconds; on a fast replay they follow each other closely.
+// outages cuts random lines, Outages times, a few each second, while documents
+// are played and drained; then every line is back.
 func (p *player) outages(ctx context.Context) {
 	rng := rand.New(rand.NewPCG(p.Seed, 0x6f757461676573))
 	defer p.fleet.restore()
@@ -269,7 +271,6 @@ func (p *player) outages(ctx context.Context) {
 			l.restore()
 		}
 	}
-	<-ctx.Done()
 }
 
 // Print writes the result as a table.

@@ -65,7 +65,7 @@ func TestReplayRealFiles(t *testing.T) {
 		slice ReplayOptions
 		lines int
 	}{
-		{"completejourney-sample.csv.zst", ReplayOptions{Stores: 20, Outages: 20, Duplicates: 0.01}, 75_000},
+		{"completejourney-sample.csv.zst", ReplayOptions{Stores: 20, Outages: 10, Duplicates: 0.01}, 75_000},
 		{"uci-online-retail-2010-12-to-2011-05.csv.zst", ReplayOptions{Limit: 1500, Outages: 5, Duplicates: 0.01}, 209_029},
 		{"ncr-poslog.xml.zst", ReplayOptions{Duplicates: 1}, 552},
 	} {
