@@ -304,7 +304,9 @@ func (l *Line) decode(b []byte) error {
 		case lQuantity:
 			l.Quantity = Quantity(protowire.DecodeZigZag(f.num))
 		case lUOM:
-			l.UOM = string(f.raw)
+			if l.UOM = "EA"; string(f.raw) != "EA" { // nearly always: spare the copy
+				l.UOM = string(f.raw)
+			}
 		case lDisposition:
 			l.Disposition = Disposition(f.num)
 		case lFrom:

@@ -55,11 +55,12 @@ type EventID [16]byte
 // document id within store and kind. A till that retries through another agent
 // of the shop therefore still counts once.
 func MakeEventID(store StoreID, kind Kind, documentID string) EventID {
-	h := sha256.New()
-	h.Write([]byte("tw1\x00" + string(store) + "\x00" + kind.String() + "\x00" + documentID))
-	var id EventID
-	copy(id[:], h.Sum(nil))
-	return id
+	var room [256]byte // names and ids fit; longer ones grow off the stack
+	b := append(room[:0], "tw1\x00"...)
+	b = append(append(b, store...), 0)
+	b = append(append(b, kind.String()...), 0)
+	sum := sha256.Sum256(append(b, documentID...))
+	return EventID(sum[:16])
 }
 
 func (id EventID) String() string { return hex.EncodeToString(id[:]) }
@@ -75,11 +76,9 @@ type Chain [16]byte
 
 // Next extends the chain by one record.
 func (c Chain) Next(record []byte) Chain {
-	h := sha256.New()
-	h.Write(c[:])
-	h.Write(record)
-	var sum [sha256.Size]byte
-	h.Sum(sum[:0])
+	var room [1024]byte
+	b := append(room[:0], c[:]...)
+	sum := sha256.Sum256(append(b, record...))
 	return Chain(sum[:16])
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"tillwire/aggregator/merge"
@@ -82,8 +83,9 @@ func (i *Ingest) Head(o protocol.Origin, epoch, head uint64) error {
 	}})
 }
 
-// Frame takes a frame as it came from the broker. Decoding, with its checksum
-// and chain, happens on the caller's goroutine; the rest on the writer's.
+// Frame takes a frame as it came from the broker. Decoding, with its checksum,
+// chain and the ids of its records, happens on the caller's goroutine; what
+// depends on other frames on the writer's.
 func (i *Ingest) Frame(o protocol.Origin, payload []byte, recvUS int64) error {
 	f, err := i.o.Codec.Decode(payload)
 	if err != nil {
@@ -94,10 +96,25 @@ func (i *Ingest) Frame(o protocol.Origin, payload []byte, recvUS int64) error {
 		i.o.Refused(o, reason, err.Error())
 		return i.enqueue(item{do: func(i *Ingest, _ int64) error { i.nack(i.session(o), reason); return nil }})
 	}
-	return i.enqueue(item{bytes: len(payload), do: func(i *Ingest, nowUS int64) error { return i.frame(o, f, recvUS, nowUS) }})
+	ready := preparedPool.Get().(*[protocol.FrameEventsMax]merge.Prepared)
+	for k, rec := range f.Records {
+		merge.Prepare(rec, &ready[k])
+	}
+	err = i.enqueue(item{bytes: len(payload), do: func(i *Ingest, nowUS int64) error {
+		defer preparedPool.Put(ready)
+		return i.frame(o, f, ready[:], recvUS, nowUS)
+	}})
+	if err != nil {
+		preparedPool.Put(ready)
+	}
+	return err
 }
 
-func (i *Ingest) frame(o protocol.Origin, f *protocol.Frame, recvUS, nowUS int64) error {
+// preparedPool keeps the events of frames that are merged: their lines' room is
+// what costs.
+var preparedPool = sync.Pool{New: func() any { return new([protocol.FrameEventsMax]merge.Prepared) }}
+
+func (i *Ingest) frame(o protocol.Origin, f *protocol.Frame, ready []merge.Prepared, recvUS, nowUS int64) error {
 	s := i.session(o)
 	s.recvUS = recvUS
 	skip, refuse := s.judge(f)
@@ -111,7 +128,7 @@ func (i *Ingest) frame(o protocol.Origin, f *protocol.Frame, recvUS, nowUS int64
 	origin := i.eng.Origin(o)
 	var lastUS int64
 	for k := skip; k < len(f.Records); k++ {
-		in := merge.Input{Origin: origin, Epoch: f.Epoch, Seq: f.FirstSeq + uint64(k), MergedUS: nowUS, Record: f.Records[k]}
+		in := merge.Input{Origin: origin, Epoch: f.Epoch, Seq: f.FirstSeq + uint64(k), MergedUS: nowUS, Record: f.Records[k], Prepared: &ready[k]}
 		out, _, err := i.apply(in, o)
 		if err != nil {
 			return err

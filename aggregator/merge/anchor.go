@@ -13,6 +13,9 @@ import (
 // any order. A fifth concurrent count session of one SKU evicts the oldest.
 const anchorsMax = 4
 
+// linksPiece is how many links are allocated at once.
+const linksPiece = 4096
+
 // anchor is a count line (or the lines of one session, added up), with its cut:
 // what had left the shelf when it was counted.
 type anchor struct {

@@ -15,7 +15,27 @@ type Input struct {
 	Epoch    uint64
 	Seq      uint64
 	MergedUS int64
-	Record   []byte // kept by the engine until Committed
+	Record   []byte    // kept by the engine until Committed
+	Prepared *Prepared // of Record; nil prepares it here
+}
+
+// Prepared is what can be worked out of a record before its turn, on any
+// goroutine: reading it, and the two hashes over it.
+type Prepared struct {
+	event    protocol.Event
+	recordUS int64
+	content  [8]byte
+	id       protocol.EventID // as store, kind and document id give it
+	err      error
+}
+
+// Prepare reads a record.
+func Prepare(record []byte, p *Prepared) {
+	p.recordUS, p.err = protocol.DecodeRecord(record, &p.event)
+	if p.err == nil {
+		p.content = contentOf(record, &p.event)
+		p.id = protocol.MakeEventID(p.event.Store, p.event.Kind, p.event.DocumentID)
+	}
 }
 
 // Verdict is what became of a record.
@@ -33,7 +53,7 @@ const (
 type Outcome struct {
 	Verdict  Verdict
 	Position ledger.Position // Merged: of the entry; Duplicate: of the first
-	Event    *protocol.Event // scratch, valid until the next Apply; nil when undecodable
+	Event    *protocol.Event // that of Prepared; without one valid until the next Apply; nil when undecodable
 	RecordUS int64
 	Code     string
 	Reason   string
@@ -44,42 +64,44 @@ func parked(code, reason string) Outcome { return Outcome{Verdict: Parked, Code:
 // Apply folds one record in. The error is the log's: nothing of the record is
 // in the state that matters then, and the engine must be thrown away.
 func (e *Engine) Apply(in Input) (Outcome, error) {
-	ev := &e.ev
-	us, err := protocol.DecodeRecord(in.Record, ev)
-	if err != nil {
-		return parked("undecodable", err.Error()), nil
+	p := in.Prepared
+	if p == nil {
+		p = &e.prepared
+		Prepare(in.Record, p)
 	}
-	out, content, err := e.admit(in, ev)
+	if p.err != nil {
+		return parked("undecodable", p.err.Error()), nil
+	}
+	out, err := e.admit(in, p)
 	if err == nil && out.Verdict == Merged {
-		out = e.check(in, ev)
+		out = e.check(in, &p.event)
 	}
 	if err == nil && out.Verdict == Merged {
-		out, err = e.fold(in, ev, us, content)
+		out, err = e.fold(in, &p.event, p.recordUS, p.content)
 	}
-	out.Event, out.RecordUS = ev, us
+	out.Event, out.RecordUS = &p.event, p.recordUS
 	return out, err
 }
 
 // admit checks identity and looks for an earlier event of the same id.
-func (e *Engine) admit(in Input, ev *protocol.Event) (Outcome, [8]byte, error) {
-	content := contentOf(in.Record, ev)
-	o := e.origins[in.Origin]
+func (e *Engine) admit(in Input, p *Prepared) (Outcome, error) {
+	ev, o := &p.event, e.origins[in.Origin]
 	if ev.Store != o.Store {
-		return parked("store_mismatch", fmt.Sprintf("the journal of %s carries a document of store %s", o, ev.Store)), content, nil
+		return parked("store_mismatch", fmt.Sprintf("the journal of %s carries a document of store %s", o, ev.Store)), nil
 	}
-	if want := protocol.MakeEventID(ev.Store, ev.Kind, ev.DocumentID); want != ev.ID {
-		return parked("id_mismatch", fmt.Sprintf("event id is %s, but store, kind and document id give %s", ev.ID, want)), content, nil
+	if p.id != ev.ID {
+		return parked("id_mismatch", fmt.Sprintf("event id is %s, but store, kind and document id give %s", ev.ID, p.id)), nil
 	}
-	p, first, ok, err := e.find(ev.ID)
+	pos, first, ok, err := e.find(ev.ID)
 	switch {
 	case err != nil:
-		return Outcome{}, content, err
+		return Outcome{}, err
 	case !ok:
-		return Outcome{Verdict: Merged}, content, nil
-	case first == content:
-		return Outcome{Verdict: Duplicate, Position: p}, content, nil
+		return Outcome{Verdict: Merged}, nil
+	case first == p.content:
+		return Outcome{Verdict: Duplicate, Position: pos}, nil
 	}
-	return parked("id_reused", fmt.Sprintf("document %s (%s) came again with other content; the first stands at ledger position %d", ev.DocumentID, ev.Kind, p)), content, nil
+	return parked("id_reused", fmt.Sprintf("document %s (%s) came again with other content; the first stands at ledger position %d", ev.DocumentID, ev.Kind, pos)), nil
 }
 
 // contentOf is Event.ContentHash, taken from the record's own bytes where they
@@ -180,7 +202,7 @@ func (e *Engine) foldVoid(en *ledger.Entry, at place, ev *protocol.Event, behind
 		Negate(e.fx)
 		e.voided[id] = en.Position
 		e.meta = true
-		en.Links = append(en.Links, ledger.Link{Prev: p}) // cell 0: where the original stands
+		e.link(en, ledger.Link{Prev: p}) // cell 0: where the original stands
 		return Outcome{}, e.applyEffects(en, at, ev, e.fx, behind)
 	}
 	for _, id := range voidCandidates(ev) {
@@ -261,7 +283,7 @@ func (e *Engine) Replay(en *ledger.Entry) error {
 	if en.Position <= e.head { // the second half of a settled void: made with its original
 		return nil
 	}
-	ev := &e.ev
+	ev := &e.prepared.event
 	us, err := protocol.DecodeRecord(en.Record, ev)
 	if err != nil {
 		return fmt.Errorf("replay entry %d: %w", en.Position, err)

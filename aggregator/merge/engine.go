@@ -72,9 +72,11 @@ type Engine struct {
 	chunks    map[uint32]bool // dirty since the last checkpoint
 	meta      bool            // pending, voided or fulls changed since then
 
-	ev, other protocol.Event // scratch
-	fx        []Effect
-	touched   []ledger.CellID
+	prepared Prepared       // scratch, for records that nobody prepared
+	other    protocol.Event // scratch
+	fx       []Effect
+	touched  []ledger.CellID
+	links    []ledger.Link // of the staged entries, cut off one after the other
 }
 
 // New makes an empty engine over a log.
@@ -213,6 +215,7 @@ func (e *Engine) TakeStaged(b *ledger.Batch) {
 func (e *Engine) Committed() {
 	clear(e.staged)
 	e.staged = e.staged[:0]
+	e.links = nil // the ledger may still hold them
 	e.newCells = e.newCells[:0]
 	e.newOrigin = e.newOrigin[:0]
 	clear(e.stagedIDs)

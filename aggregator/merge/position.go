@@ -45,10 +45,22 @@ func (e *Engine) thread(en *ledger.Entry, id ledger.CellID) {
 	if c.head == en.Position {
 		return
 	}
-	en.Links = append(en.Links, ledger.Link{Cell: id, Prev: c.head})
+	e.link(en, ledger.Link{Cell: id, Prev: c.head})
 	e.touched = append(e.touched, id)
 	c.head = en.Position
 	e.touch(id)
+}
+
+// link appends to an entry's links. They are cut from one large piece, since
+// most entries have a handful: the entry at work is always its end.
+func (e *Engine) link(en *ledger.Entry, l ledger.Link) {
+	if len(e.links) == cap(e.links) {
+		bigger := make([]ledger.Link, 0, linksPiece+2*len(en.Links))
+		e.links = append(bigger, en.Links...)
+	}
+	e.links = append(e.links, l)
+	n := len(en.Links) + 1
+	en.Links = e.links[len(e.links)-n : len(e.links) : len(e.links)]
 }
 
 func (e *Engine) move(id ledger.CellID, at place, f *Effect, behind bool) {
