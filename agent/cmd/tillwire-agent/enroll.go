@@ -1,15 +1,18 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,39 +31,90 @@ func enrollCommand(ctx context.Context, in *invocation) error {
 	if err := f.parse(in); err != nil {
 		return err
 	}
+	base, err := url.Parse(*at)
+	switch {
+	case *at == "" || *token == "" || *f.store == "":
+		return fmt.Errorf("%w: --aggregator, --token and --store are needed", errUsage)
+	case err != nil || base.Host == "" || (base.Scheme != "http" && base.Scheme != "https"):
+		return fmt.Errorf("%w: --aggregator %q is not an http or https URL", errUsage, *at)
+	}
 	path := *f.config
 	if path == "" {
 		path = agent.DefaultConfigPath()
 	}
-	c, err := agent.LoadConfig(existing(path), in.lookup)
+	none := func(string) (string, bool) { return "", false } // what is written comes from the file and the flags
+	c, err := agent.LoadConfig(existing(path), none)
 	if err != nil {
 		return err
 	}
+	name := c.Agent
 	if *f.agent != "" {
-		c.Agent = *f.agent
+		name = *f.agent
 	}
-	if c.Store == *f.store && c.Link.Token != "" && *f.store != "" {
-		fmt.Fprintf(in.stdout, "%s is already enrolled as %s/%s; nothing to do. Delete link.token there to enrol again.\n", path, c.Store, c.Agent)
-		return nil
+	if c.Link.Token != "" {
+		return enrolled(in.stdout, path, c, *f.store, name)
 	}
-	c.Store = *f.store
-	if *at == "" || *token == "" || c.Store == "" {
-		return fmt.Errorf("%w: --aggregator, --token and --store are needed", errUsage)
+	c.Store, c.Agent, c.Dev = *f.store, name, c.Dev || *f.dev
+	if *f.dataDir != "" {
+		if c.DataDir, err = filepath.Abs(*f.dataDir); err != nil {
+			return fmt.Errorf("find data folder: %w", err)
+		}
 	}
-	base, err := url.Parse(*at)
-	if err != nil || base.Host == "" || (base.Scheme != "http" && base.Scheme != "https") {
-		return fmt.Errorf("%w: --aggregator %q is not an http or https URL", errUsage, *at)
+	if err := c.Check(); err != nil {
+		return fmt.Errorf("%w: %w", errUsage, err)
 	}
-	got, err := enrol(ctx, base, protocol.Enroll{Token: *token, Store: protocol.StoreID(c.Store), Agent: protocol.AgentID(c.Agent)})
+	secret, err := readToken(*token, in.stdin)
 	if err != nil {
 		return err
 	}
-	if err := writeConfig(path, c, got); err != nil {
+	return enrolAs(ctx, in.stdout, base, secret, path, c)
+}
+
+// enrolled says that nothing is to be done, or why it must not be done: the
+// journal beside this configuration belongs to the store that it names.
+func enrolled(w io.Writer, path string, c agent.Config, store, name string) error {
+	if c.Store != store || c.Agent != name {
+		return fmt.Errorf("%s is enrolled as %s/%s already; use another --config and --data-dir for %s/%s, or delete link.token there and move the journal away", path, c.Store, c.Agent, store, name)
+	}
+	_, err := fmt.Fprintf(w, "%s is enrolled as %s/%s already; nothing to do. Delete link.token there to enroll again.\n", path, c.Store, c.Agent)
+	return err
+}
+
+// readToken keeps the secret out of process lists: - reads stdin's first line.
+func readToken(token string, stdin io.Reader) (string, error) {
+	if token != "-" {
+		return token, nil
+	}
+	line, err := bufio.NewReader(io.LimitReader(stdin, 4096)).ReadString('\n')
+	if line = strings.TrimSpace(line); line == "" {
+		return "", fmt.Errorf("%w: --token - found no token on stdin (%w)", errUsage, err)
+	}
+	return line, nil
+}
+
+// enrolAs spends the token when the file it pays for can be written.
+func enrolAs(ctx context.Context, w io.Writer, base *url.URL, token, path string, c agent.Config) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("make configuration folder: %w; it takes root or an administrator", err)
+	}
+	file, err := os.OpenFile(path+".tmp", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("write configuration: %w; it takes root or an administrator", err)
+	}
+	defer func() { _ = os.Remove(file.Name()) }() // gone already where all went well
+	got, err := enrol(ctx, base, protocol.Enroll{Token: token, Store: protocol.StoreID(c.Store), Agent: protocol.AgentID(c.Agent)})
+	if err != nil {
+		_ = file.Close()
 		return err
 	}
-	fmt.Fprintf(in.stdout, "enrolled %s/%s; wrote %s (broker %s)\nnext: tillwire-agent install, then tillwire-agent start\n", got.Store, got.Agent, path, got.Broker)
-	return nil
+	if err := writeConfig(file, path, c, got); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "enrolled %s/%s; wrote %s (broker %s)\nnext: tillwire-agent install, then tillwire-agent start\n", got.Store, got.Agent, path, got.Broker)
+	return err
 }
+
+func empty(s string) bool { return s == "" }
 
 // existing is path where a file is there, else "".
 func existing(path string) string {
@@ -94,123 +148,37 @@ func enrol(ctx context.Context, base *url.URL, req protocol.Enroll) (*protocol.E
 	if resp.StatusCode != http.StatusCreated {
 		var p protocol.Problem
 		if json.Unmarshal(b, &p) == nil && p.Code != "" {
-			return nil, fmt.Errorf("the aggregator refused: %s (%s); %s", p.Title, p.Detail, p.Hint)
+			return nil, fmt.Errorf("the aggregator refused: %s; %s", strings.Join(slices.DeleteFunc([]string{p.Title, p.Detail}, empty), ": "), p.Hint)
 		}
-		return nil, fmt.Errorf("the aggregator answered %s", resp.Status)
+		return nil, fmt.Errorf("%s answered %s; is it a Tillwire aggregator?", base, resp.Status)
 	}
 	var got protocol.Enrolled
-	if err := json.Unmarshal(b, &got); err != nil || got.Token == "" {
-		return nil, fmt.Errorf("the aggregator's answer cannot be read: %w", err)
+	if err := json.Unmarshal(b, &got); err != nil {
+		return nil, fmt.Errorf("read the aggregator's answer: %w", err)
+	}
+	if got.Token == "" || got.Broker == "" || got.Store != req.Store || got.Agent != req.Agent {
+		return nil, fmt.Errorf("the aggregator's answer is for %s/%s and lacks a part; is %s a Tillwire aggregator?", got.Store, got.Agent, base)
 	}
 	return &got, nil
 }
 
 // writeConfig puts the credential into agent.toml, whole or not at all, keeping
-// what stood there.
-func writeConfig(path string, c agent.Config, got *protocol.Enrolled) error {
+// the keys that stood there.
+func writeConfig(file *os.File, path string, c agent.Config, got *protocol.Enrolled) error {
 	c.Store, c.Agent = string(got.Store), string(got.Agent)
 	c.Link.Broker, c.Link.Token = got.Broker, got.Token
 	b, err := c.TOML()
+	if err == nil {
+		_, err = file.Write(b)
+	}
+	if err == nil {
+		err = file.Sync()
+	}
+	if err = errors.Join(err, file.Close()); err == nil {
+		err = os.Rename(file.Name(), path)
+	}
 	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return fmt.Errorf("make configuration folder: %w", err)
-	}
-	tmp := path + ".tmp"
-	if err := os.WriteFile(tmp, b, 0o600); err != nil {
 		return fmt.Errorf("write configuration: %w", err)
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return fmt.Errorf("write configuration: %w", err)
-	}
-	return nil
-}
-
-// statusCommand asks the running agent.
-func statusCommand(ctx context.Context, in *invocation) error {
-	f := newFlags(in, "status")
-	asJSON := f.Bool("json", false, "print the agent's status as JSON")
-	if err := f.parse(in); err != nil {
-		return err
-	}
-	c, err := f.load(in)
-	if err != nil {
-		return err
-	}
-	addr := c.HTTP.Listen
-	var picked struct {
-		HTTP string `json:"http"`
-	}
-	if b, err := os.ReadFile(filepath.Join(c.DataDir, "addresses.json")); err == nil && json.Unmarshal(b, &picked) == nil && picked.HTTP != "" {
-		addr = picked.HTTP
-	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/v1/status", nil)
-	if err != nil {
-		return err
-	}
-	if len(c.HTTP.Tokens) > 0 {
-		r.Header.Set("Authorization", "Bearer "+c.HTTP.Tokens[0])
-	}
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return fmt.Errorf("%w: no agent answers on %s; start it with `tillwire-agent start`, and look into its log if it does not stay up", errNotReady, addr)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	b, err := io.ReadAll(io.LimitReader(resp.Body, protocol.BodyBytesMax))
-	if err != nil {
-		return fmt.Errorf("read status: %w", err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%w: the agent on %s answers %s", errNotReady, addr, resp.Status)
-	}
-	if *asJSON {
-		_, err = in.stdout.Write(append(bytes.TrimSpace(b), '\n'))
-		return err
-	}
-	return sayStatus(in.stdout, b)
-}
-
-// sayStatus says in words what the status page shows.
-func sayStatus(w io.Writer, b []byte) error {
-	var s struct {
-		Store  string `json:"store"`
-		Agent  string `json:"agent"`
-		Advice struct {
-			Headline string `json:"headline"`
-			Detail   string `json:"detail"`
-			Action   string `json:"action"`
-		} `json:"advice"`
-		Link struct {
-			State     string `json:"state"`
-			Broker    string `json:"broker"`
-			LastError string `json:"last_error"`
-		} `json:"link"`
-		Journal struct {
-			Phase   string `json:"phase"`
-			Head    uint64 `json:"head_seq"`
-			Merged  uint64 `json:"merged_seq"`
-			Backlog uint64 `json:"backlog_events"`
-		} `json:"journal"`
-	}
-	if err := json.Unmarshal(b, &s); err != nil {
-		return fmt.Errorf("read status: %w", err)
-	}
-	fmt.Fprintf(w, "%s/%s  link %s (%s)  journal %s\n%d events journaled, %d merged by the aggregator, %d waiting\n",
-		s.Store, s.Agent, s.Link.State, s.Link.Broker, s.Journal.Phase, s.Journal.Head, s.Journal.Merged, s.Journal.Backlog)
-	if s.Link.LastError != "" {
-		fmt.Fprintf(w, "last link error: %s\n", s.Link.LastError)
-	}
-	if s.Advice.Headline != "" {
-		fmt.Fprintln(w, strings.TrimSpace(s.Advice.Headline+" "+s.Advice.Detail))
-	}
-	if s.Advice.Action != "" {
-		fmt.Fprintln(w, "what to do: "+s.Advice.Action)
-	}
-	if s.Journal.Phase != "running" {
-		return fmt.Errorf("%w: the journal is %s", errNotReady, s.Journal.Phase)
 	}
 	return nil
 }

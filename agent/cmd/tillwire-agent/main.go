@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"strings"
@@ -27,8 +28,8 @@ const (
 	exitNotReady = 3
 )
 
-// errUsage marks errors of the command line; errNotReady says that the agent
-// runs but cannot take sales.
+// errUsage marks errors of command line and configuration; errNotReady says that
+// no agent runs, or that it cannot take sales.
 var (
 	errUsage    = errors.New("usage")
 	errNotReady = errors.New("not ready")
@@ -37,6 +38,8 @@ var (
 // invocation is one call of the program.
 type invocation struct {
 	args           []string
+	command        command
+	stdin          io.Reader
 	stdout, stderr io.Writer
 	lookup         func(string) (string, bool)
 }
@@ -48,14 +51,14 @@ type command struct {
 
 func commands() []command {
 	return []command{
-		{"run", "[--config FILE] [--store S] [--data-dir DIR] [--dev]", "journal and sync in the foreground", "tillwire-agent run --dev --store S0042 --data-dir ./agent-data", runCommand},
-		{"enroll", "--aggregator URL --token T --store S [--agent A]", "exchange a one-off token for this host's credential and write agent.toml", "tillwire-agent enroll --aggregator https://stock.example --token twe1… --store S0042", enrollCommand},
+		{"run", "[--config FILE] [--store S] [--data-dir DIR] [--http ADDR] [--broker URL] [--dev]", "take the tills' writes and bring them up, in the foreground", "tillwire-agent run --dev --store S0042 --data-dir ./agent-data", runCommand},
+		{"enroll", "--aggregator URL --token T --store S [--agent A]", "trade a one-off token for this machine's credential and write agent.toml", "tillwire-agent enroll --aggregator https://stock.example --token twe1… --store S0042", enrollCommand},
 		{"install", "[--config FILE]", "install as a service that starts with the machine", "sudo tillwire-agent install", serviceCommand("install")},
 		{"uninstall", "", "remove the service; journal and configuration stay", "sudo tillwire-agent uninstall", serviceCommand("uninstall")},
 		{"start", "", "start the service", "", serviceCommand("start")},
 		{"stop", "", "stop the service", "", serviceCommand("stop")},
 		{"restart", "", "restart the service", "", serviceCommand("restart")},
-		{"status", "[--json]", "is it running, connected, and what waits; exit code 3 when not ready", "tillwire-agent status", statusCommand},
+		{"status", "[--json]", "say whether it runs, is connected, and what waits; exit code 3 when not ready", "tillwire-agent status", statusCommand},
 		{"check", "[--data-dir DIR]", "verify every checksum and the hash chain of a stopped agent's journal; damage is set aside and salvaged", "tillwire-agent check --data-dir /var/lib/tillwire-agent", checkCommand},
 		{"export", "[--data-dir DIR] [--from SEQ]", "write a stopped agent's journal as NDJSON, chain verified", "tillwire-agent export > journal.ndjson", exportCommand},
 		{"config", "", "list every configuration key, its environment variable and its value", "tillwire-agent config", configCommand},
@@ -71,18 +74,23 @@ func main() {
 func Main(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
+	switch {
+	case len(args) == 0:
+		usage(stderr)
+		return exitUsage
+	case args[0] == "help" && len(args) > 1:
+		args = []string{args[1], "--help"}
+	case args[0] == "help" || args[0] == "-h" || args[0] == "--help":
 		usage(stdout)
-		if len(args) == 0 {
-			return exitUsage
-		}
 		return exitOK
+	case args[0] == "--version":
+		args[0] = "version"
 	}
 	for _, c := range commands() {
 		if c.name != args[0] {
 			continue
 		}
-		err := c.do(ctx, &invocation{args: args[1:], stdout: stdout, stderr: stderr, lookup: os.LookupEnv})
+		err := c.do(ctx, &invocation{args: args[1:], command: c, stdin: os.Stdin, stdout: stdout, stderr: stderr, lookup: os.LookupEnv})
 		return exitCode(err, stderr, c)
 	}
 	fmt.Fprintf(stderr, "tillwire-agent: %q is not a command. `tillwire-agent help` lists them.\n", args[0])
@@ -94,7 +102,7 @@ func exitCode(err error, stderr io.Writer, c command) int {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 		return exitOK
 	case errors.Is(err, errUsage):
-		fmt.Fprintf(stderr, "tillwire-agent %s: %s\nusage: tillwire-agent %s %s\n", c.name, strings.TrimPrefix(err.Error(), "usage: "), c.name, c.args)
+		fmt.Fprintf(stderr, "tillwire-agent %s: %s\nusage: tillwire-agent %s\n", c.name, strings.TrimPrefix(err.Error(), "usage: "), strings.TrimSpace(c.name+" "+c.args))
 		return exitUsage
 	case errors.Is(err, errNotReady):
 		fmt.Fprintf(stderr, "tillwire-agent %s: %s\n", c.name, err)
@@ -127,21 +135,22 @@ type flags struct {
 }
 
 func newFlags(in *invocation, name string) *flags {
-	fs := flag.NewFlagSet(name, flag.ContinueOnError)
-	fs.SetOutput(in.stderr)
+	set := flag.NewFlagSet(name, flag.ContinueOnError)
+	set.SetOutput(io.Discard) // parse says what is wrong
 	return &flags{
-		FlagSet: fs,
-		config:  fs.String("config", "", "configuration `file` (default "+agent.DefaultConfigPath()+" where it exists)"),
-		dataDir: fs.String("data-dir", "", "data `folder`, over data_dir"),
-		store:   fs.String("store", "", "store `name`, over store"),
-		agent:   fs.String("agent", "", "agent `name`, over agent"),
-		dev:     fs.Bool("dev", false, "development: loopback only, no tokens asked"),
+		FlagSet: set,
+		config:  set.String("config", "", "configuration `file` (default "+agent.DefaultConfigPath()+" where it exists)"),
+		dataDir: set.String("data-dir", "", "data `folder`, over data_dir"),
+		store:   set.String("store", "", "store `name`, over store"),
+		agent:   set.String("agent", "", "agent `name`, over agent"),
+		dev:     set.Bool("dev", false, "development: loopback only, no tokens asked"),
 	}
 }
 
 func (f *flags) parse(in *invocation) error {
 	if err := f.Parse(in.args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
+			f.help(in)
 			return err
 		}
 		return fmt.Errorf("%w: %w", errUsage, err)
@@ -150,6 +159,18 @@ func (f *flags) parse(in *invocation) error {
 		return fmt.Errorf("%w: unexpected argument %q", errUsage, f.Arg(0))
 	}
 	return nil
+}
+
+// help explains one command.
+func (f *flags) help(in *invocation) {
+	c := in.command
+	fmt.Fprintf(in.stdout, "tillwire-agent %s: %s\n\nUsage: tillwire-agent %s\n", c.name, c.help, strings.TrimSpace(c.name+" "+c.args))
+	if c.example != "" {
+		fmt.Fprintf(in.stdout, "Example: %s\n", c.example)
+	}
+	fmt.Fprintln(in.stdout, "\nFlags:")
+	f.SetOutput(in.stdout)
+	f.PrintDefaults()
 }
 
 // load merges file, environment and flags, in this order.
@@ -161,6 +182,9 @@ func (f *flags) load(in *invocation) (agent.Config, error) {
 		}
 	}
 	c, err := agent.LoadConfig(path, in.lookup)
+	if errors.Is(err, fs.ErrPermission) {
+		return c, fmt.Errorf("%w; it holds a secret: call this command as root or administrator", err)
+	}
 	if err != nil {
 		return c, fmt.Errorf("%w: %w", errUsage, err)
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -106,7 +105,7 @@ func configCommand(_ context.Context, in *invocation) error {
 		}
 	}
 	if err := c.Check(); err != nil {
-		return errors.Join(errNotReady, err)
+		return fmt.Errorf("%w: %w", errNotReady, err)
 	}
 	return nil
 }

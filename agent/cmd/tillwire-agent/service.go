@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/kardianos/service"
@@ -17,8 +18,9 @@ import (
 
 const serviceName = "tillwire-agent"
 
-// unit is our systemd unit: kardianos' own has no watchdog, restarts after
-// 120 s, and no hardening.
+// unit is our systemd unit: kardianos' own restarts after 120 s and has no
+// hardening. Its {{…}} are for kardianos' small template engine, which knows
+// names only; @CONFIG@ is ours.
 //
 //go:embed tillwire-agent.service
 var unit string
@@ -77,7 +79,7 @@ func serviceConfig(config string) *service.Config {
 		c.Option["OnFailureDelayDuration"] = "2s"
 		c.Option["OnFailureResetPeriod"] = 86400
 	case "linux":
-		c.Option["SystemdScript"] = unit
+		c.Option["SystemdScript"] = strings.ReplaceAll(unit, "@CONFIG@", strings.ReplaceAll(config, "%", "%%"))
 	}
 	return c
 }
@@ -90,83 +92,122 @@ func serviceCommand(action string) func(context.Context, *invocation) error {
 		if err := f.parse(in); err != nil {
 			return err
 		}
-		path, err := absolute(*f.config)
-		if err != nil {
-			return err
-		}
-		s, err := service.New(&program{}, serviceConfig(path))
-		if err != nil {
-			return fmt.Errorf("reach the service manager: %w", err)
-		}
-		status, statusErr := s.Status()
-		installed := !errors.Is(statusErr, service.ErrNotInstalled)
-		switch {
-		case action == "install" && installed:
-			if err := s.Uninstall(); err != nil {
-				return fmt.Errorf("replace the installed service: %w", err)
-			}
-		case action == "uninstall" && !installed:
-			fmt.Fprintln(in.stdout, "not installed; nothing to do")
-			return nil
-		case action != "install" && !installed:
-			return errors.New("the service is not installed; run `tillwire-agent install` first")
-		case action == "uninstall" && status == service.StatusRunning:
-			if err := s.Stop(); err != nil {
-				return fmt.Errorf("stop the service: %w", err)
-			}
-		}
+		path := ""
 		if action == "install" {
-			if err := prepare(path, in); err != nil {
+			var err error
+			if path, err = prepare(*f.config); err != nil {
 				return err
 			}
 		}
-		if err := service.Control(s, action); err != nil {
-			return fmt.Errorf("%s the service (are you administrator?): %w", action, err)
+		s, err := service.New(&program{}, serviceConfig(path))
+		if err != nil {
+			return fmt.Errorf("find the service manager: %w; on a machine without systemd let your own supervisor start `tillwire-agent run`", err)
 		}
-		fmt.Fprintln(in.stdout, said[action])
+		status, err := s.Status()
+		installed := !errors.Is(err, service.ErrNotInstalled)
 		if action == "install" {
-			return afterInstall()
+			err = install(s, installed, status == service.StatusRunning)
+		} else {
+			err = control(s, action, installed, status)
 		}
-		return nil
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(in.stdout, said[action])
+		return err
 	}
+}
+
+// install replaces an installed service; one that ran runs again afterwards.
+func install(s service.Service, installed, running bool) error {
+	if running {
+		if err := s.Stop(); err != nil {
+			return fmt.Errorf("stop the installed service: %w", err)
+		}
+	}
+	if installed {
+		if err := s.Uninstall(); err != nil {
+			return fmt.Errorf("replace the installed service: %w", err)
+		}
+	}
+	if err := s.Install(); err != nil {
+		return fmt.Errorf("install the service: %w; it takes root or an administrator", err)
+	}
+	if err := afterInstall(); err != nil {
+		return fmt.Errorf("installed, but: %w", err)
+	}
+	if running {
+		if err := s.Start(); err != nil {
+			return fmt.Errorf("start the replaced service: %w", err)
+		}
+	}
+	return nil
+}
+
+func control(s service.Service, action string, installed bool, status service.Status) error {
+	running := status == service.StatusRunning
+	switch {
+	case action == "uninstall" && !installed:
+		return nil
+	case !installed:
+		return errors.New("the service is not installed; run `tillwire-agent install` first")
+	case action == "start" && running, action == "stop" && status == service.StatusStopped:
+		return nil
+	case action == "uninstall" && running:
+		if err := s.Stop(); err != nil {
+			return fmt.Errorf("stop the service: %w", err)
+		}
+	}
+	if err := service.Control(s, action); err != nil {
+		return fmt.Errorf("%s the service: %w; it takes root or an administrator", action, err)
+	}
+	return nil
 }
 
 var said = map[string]string{
-	"install":   "installed; start it with `tillwire-agent start`",
-	"uninstall": "uninstalled; journal and configuration stay where they are",
-	"start":     "started; `tillwire-agent status` shows how it does",
-	"stop":      "stopped; the tills get no answer until it starts again",
+	"install":   "installed; `tillwire-agent start` starts it, and every boot does",
+	"uninstall": "not installed any more; journal and configuration stay where they are",
+	"start":     "started; `tillwire-agent status` shows how it is doing",
+	"stop":      "stopped; the tills get no answer until it is started again",
 	"restart":   "restarted",
 }
 
-func absolute(path string) (string, error) {
+// prepare finds and checks the configuration before the machine depends on it.
+func prepare(path string) (string, error) {
 	if path == "" {
-		return agent.DefaultConfigPath(), nil
+		path = agent.DefaultConfigPath()
 	}
-	abs, err := filepath.Abs(path)
+	path, err := filepath.Abs(path)
 	if err != nil {
-		return "", fmt.Errorf("resolve %s: %w", path, err)
-	}
-	if _, err := os.Stat(abs); err != nil {
 		return "", fmt.Errorf("find configuration: %w", err)
 	}
-	return abs, nil
-}
-
-// prepare checks the configuration before the machine depends on it.
-func prepare(path string, in *invocation) error {
 	if _, err := os.Stat(path); err != nil {
-		return fmt.Errorf("%s is not there yet; run `tillwire-agent enroll` first, or name a file with --config", path)
+		return "", fmt.Errorf("find configuration: %w; run `tillwire-agent enroll` first, or name a file with --config", err)
 	}
-	c, err := agent.LoadConfig(path, in.lookup)
+	none := func(string) (string, bool) { return "", false } // the service will not see our environment
+	c, err := agent.LoadConfig(path, none)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if err := c.Check(); err != nil {
-		return err
+		return "", fmt.Errorf("%s: %w", path, err)
 	}
-	if runtime.GOOS == "linux" && c.DataDir != agent.Defaults().DataDir {
-		return fmt.Errorf("data_dir is %s, but the service may write %s only; leave data_dir out, or run your own unit", c.DataDir, agent.Defaults().DataDir)
+	return path, checkWritable(&c)
+}
+
+// checkWritable names what our systemd unit would not let the agent write.
+func checkWritable(c *agent.Config) error {
+	if runtime.GOOS != "linux" {
+		return nil
+	}
+	home := agent.Defaults().DataDir
+	if c.DataDir != home {
+		return fmt.Errorf("data_dir is %s, but the service may write to %s only; leave data_dir out, or run the agent under a unit of your own", c.DataDir, home)
+	}
+	for _, k := range []struct{ name, path string }{{"inbox.dir", c.Inbox.Dir}, {"log.file", c.Log.File}} {
+		if k.path != "" && !strings.HasPrefix(filepath.Clean(k.path), home+"/") {
+			return fmt.Errorf("%s is %s, but the service may write to %s only; move it there, or run the agent under a unit of your own", k.name, k.path, home)
+		}
 	}
 	return nil
 }
