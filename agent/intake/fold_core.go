@@ -112,17 +112,18 @@ func (c *cell) zero(session string, cut uint64, countedUS int64, since protocol.
 
 // ring remembers where the last events stand, to find a void's original.
 type ring struct {
+	most int
 	ids  []protocol.EventID
 	next int
 	seqs map[protocol.EventID]uint64
 }
 
 func newRing(n int) *ring {
-	return &ring{ids: make([]protocol.EventID, 0, n), seqs: make(map[protocol.EventID]uint64, n)}
+	return &ring{most: n, seqs: map[protocol.EventID]uint64{}}
 }
 
 func (r *ring) add(id protocol.EventID, seq uint64) {
-	if len(r.ids) < cap(r.ids) {
+	if len(r.ids) < r.most {
 		r.ids = append(r.ids, id)
 	} else {
 		delete(r.seqs, r.ids[r.next])
