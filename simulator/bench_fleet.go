@@ -160,11 +160,11 @@ func interrupt(p *os.Process, done <-chan error) error {
 	timer := time.NewTimer(stopMax)
 	defer timer.Stop()
 	select {
-	case <-done:
+	case <-done: //nolint:errcheck // how it ended is not what is measured
 		return nil
 	case <-timer.C:
 		_ = p.Kill()
-		<-done
+		<-done //nolint:errcheck // killed
 		return errors.New("agent did not end when asked")
 	}
 }

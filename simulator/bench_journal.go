@@ -118,7 +118,7 @@ func closedLoop(ctx context.Context, writers int, d time.Duration, op func(write
 		})
 	}
 	wg.Wait()
-	if err := errors.Join(append(errs, ctx.Err())...); err != nil {
+	if err := errors.Join(errors.Join(errs...), ctx.Err()); err != nil {
 		return loadResult{}, err
 	}
 	var all []time.Duration

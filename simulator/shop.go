@@ -76,8 +76,11 @@ func (s *shop) next(now time.Time) *document {
 		share int
 		make  func(time.Time) *document
 	}{
-		{perMilleReturn, s.bringBack}, {perMilleVoid, s.void}, {perMilleCount, s.count},
-		{perMilleAdjustment, s.adjust}, {perMilleTransfer, s.sendAway},
+		{perMilleReturn, s.bringBack},
+		{perMilleVoid, s.void},
+		{perMilleCount, s.count},
+		{perMilleAdjustment, s.adjust},
+		{perMilleTransfer, s.sendAway},
 	} {
 		if r < c.share {
 			looked := s.counting
@@ -309,5 +312,5 @@ func (s *shop) index(sku protocol.SKU) int {
 			return k
 		}
 	}
-	panic("simulator: " + string(s.Store) + " does not carry " + string(sku)) // its own documents only
+	panic("simulator: " + string(s.Store) + " does not carry " + string(sku)) //nolint:forbidigo // a shop only sells its own goods
 }

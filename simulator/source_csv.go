@@ -26,7 +26,7 @@ var zones = map[string]*time.Location{cjZone: mustZone(cjZone), uciZone: mustZon
 func mustZone(name string) *time.Location {
 	loc, err := time.LoadLocation(name)
 	if err != nil {
-		panic("simulator: " + err.Error())
+		panic("simulator: " + err.Error()) //nolint:forbidigo // time/tzdata is linked in
 	}
 	return loc
 }

@@ -46,19 +46,29 @@ type command struct {
 
 func commands() []command {
 	return []command{
-		{"demo", "[--stores 400] [--speed 10] [--for 2m] [--http ADDR] [--data-dir DIR] [--calm]",
+		{
+			"demo", "[--stores 400] [--speed 10] [--for 2m] [--http ADDR] [--data-dir DIR] [--calm]",
 			"run an aggregator and a fleet of real agents that sell, until Ctrl-C; then prove what arrived",
-			"tillwire-simulator demo --stores 40 --for 1m", (*Terminal).demo},
-		{"replay", "FILE [--source auto|completejourney|uci|ncr] [--speed N|max] [--outages N] [--duplicates P] [--shuffle] [--json]",
+			"tillwire-simulator demo --stores 40 --for 1m", (*Terminal).demo,
+		},
+		{
+			"replay", "FILE [--source auto|completejourney|uci|ncr] [--speed N|max] [--outages N] [--duplicates P] [--shuffle] [--json]",
 			"play a file of real sales through real agents, and compare the chain's stock with the plain sum of the file",
-			"tillwire-simulator replay completejourney-sample.csv.zst --outages 50 --duplicates 0.02", (*Terminal).replay},
-		{"bench", "[--out DIR] [--quick] [--only NAMES]",
+			"tillwire-simulator replay completejourney-sample.csv.zst --outages 50 --duplicates 0.02", (*Terminal).replay,
+		},
+		{
+			"bench", "[--out DIR] [--quick] [--only NAMES]",
 			"measure every promised figure beside its limit, in one run",
-			"tillwire-simulator bench --out simulator/results", (*Terminal).bench},
-		{"report", "FILE.json", "print a stored result of bench, replay or demo again",
-			"tillwire-simulator report simulator/results/latest.json", (*Terminal).report},
-		{"load", "< JOB.json", "the outside load generator of bench: a job on stdin, a result on stdout",
-			`echo '{"url":"http://127.0.0.1:7400","paths":["/v1/availability/A1"],"connections":8,"for_ns":1000000000}' | tillwire-simulator load`, (*Terminal).load},
+			"tillwire-simulator bench --out simulator/results", (*Terminal).bench,
+		},
+		{
+			"report", "FILE.json", "print a stored result of bench, replay or demo again",
+			"tillwire-simulator report simulator/results/latest.json", (*Terminal).report,
+		},
+		{
+			"load", "< JOB.json", "the outside load generator of bench: a job on stdin, a result on stdout",
+			`echo '{"url":"http://127.0.0.1:7400","paths":["/v1/availability/A1"],"connections":8,"for_ns":1000000000}' | tillwire-simulator load`, (*Terminal).load,
+		},
 		{"version", "", "print the version", "", (*Terminal).version},
 	}
 }

@@ -70,7 +70,7 @@ func (e *Engine) Apply(in Input) (Outcome, error) {
 		Prepare(in.Record, p)
 	}
 	if p.err != nil {
-		return parked("undecodable", p.err.Error()), nil
+		return parked("undecodable", p.err.Error()), nil //nolint:nilerr // parked with the error as its reason
 	}
 	out, err := e.admit(in, p)
 	if err == nil && out.Verdict == Merged {

@@ -169,7 +169,7 @@ func (c *chain) up(u broker.Up) error {
 }
 
 func (c *chain) pass(u broker.Up) error {
-	switch u.Channel {
+	switch u.Channel { //nolint:exhaustive // wills and what goes down are not of this test
 	case protocol.UpHello:
 		return c.in.Hello(u.Origin, u.Payload)
 	case protocol.UpJournal:
@@ -205,7 +205,6 @@ type shop struct {
 	c       *chain
 	origin  protocol.Origin
 	path    string
-	boot    atomic.Int64
 	docs    int64 // documents ever sold, whatever became of the disk
 	journal *journal.Journal
 	link    *link.Link
