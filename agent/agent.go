@@ -95,8 +95,11 @@ func (a *Agent) openJournal() error {
 		Path: filepath.Join(a.cfg.DataDir, JournalFile), Now: a.deps.Now, Log: a.deps.Log,
 		Retention: a.cfg.Retention(), BallastBytes: ballast,
 	})
+	if errors.Is(err, journal.ErrLocked) {
+		return fmt.Errorf("%w: another agent works in this folder; stop it, or name another data_dir", err)
+	}
 	if err != nil {
-		return fmt.Errorf("open journal: %w", err)
+		return fmt.Errorf("%w; is data_dir (--data-dir) a folder that this user may write?", err)
 	}
 	a.journal = j
 	return nil

@@ -37,9 +37,37 @@ func openOffline(c Config, verify bool) (*journal.Journal, error) {
 		return nil, fmt.Errorf("%w: the agent is running on it; stop it first", err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open journal: %w", err)
+		return nil, err
+	}
+	if err := keepOwner(c.DataDir); err != nil {
+		return nil, errors.Join(err, j.Close())
 	}
 	return j, nil
+}
+
+// keepOwner gives what root has just made in the folder to the folder's owner:
+// a journal salvaged by an administrator must open for the service's user.
+func keepOwner(dir string) error {
+	if os.Geteuid() != 0 { // never so on Windows, where the folder's list is inherited
+		return nil
+	}
+	uid, gid, err := owner(dir)
+	if err != nil {
+		return fmt.Errorf("find the folder's owner: %w", err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("read data folder: %w", err)
+	}
+	for _, e := range entries {
+		if !e.Type().IsRegular() || !strings.HasPrefix(e.Name(), JournalFile) {
+			continue
+		}
+		if err := os.Lchown(filepath.Join(dir, e.Name()), uid, gid); err != nil {
+			return fmt.Errorf("give the journal to the folder's owner: %w", err)
+		}
+	}
+	return nil
 }
 
 // Check verifies checksum and chain of every record. A damaged journal is set

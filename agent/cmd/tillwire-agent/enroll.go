@@ -25,7 +25,7 @@ const enrolTimeout = 30 * time.Second
 // enrollCommand trades a one-off token for this host's credential and writes
 // the configuration. Run again, it says that nothing is to be done.
 func enrollCommand(ctx context.Context, in *invocation) error {
-	f := newFlags(in, "enroll")
+	f := newFlags(in)
 	at := f.String("aggregator", "", "`URL` of the aggregator, e.g. https://stock.example")
 	token := f.String("token", "", "one-off enrolment `token`; - reads it from stdin's first line")
 	if err := f.parse(in); err != nil {

@@ -134,17 +134,21 @@ type flags struct {
 	dev                           *bool
 }
 
-func newFlags(in *invocation, name string) *flags {
-	set := flag.NewFlagSet(name, flag.ContinueOnError)
-	set.SetOutput(io.Discard) // parse says what is wrong
-	return &flags{
-		FlagSet: set,
-		config:  set.String("config", "", "configuration `file` (default "+agent.DefaultConfigPath()+" where it exists)"),
-		dataDir: set.String("data-dir", "", "data `folder`, over data_dir"),
-		store:   set.String("store", "", "store `name`, over store"),
-		agent:   set.String("agent", "", "agent `name`, over agent"),
-		dev:     set.Bool("dev", false, "development: loopback only, no tokens asked"),
-	}
+func newFlags(in *invocation) *flags {
+	f := bareFlags(in)
+	f.config = f.String("config", "", "configuration `file` (default "+agent.DefaultConfigPath()+" where it exists)")
+	f.dataDir = f.String("data-dir", "", "data `folder`, instead of data_dir in the file")
+	f.store = f.String("store", "", "store `name`, instead of store in the file")
+	f.agent = f.String("agent", "", "agent `name`, instead of agent in the file")
+	f.dev = f.Bool("dev", false, "development: loopback only, no tokens asked")
+	return f
+}
+
+// bareFlags are none yet; parse says what is wrong.
+func bareFlags(in *invocation) *flags {
+	set := flag.NewFlagSet(in.command.name, flag.ContinueOnError)
+	set.SetOutput(io.Discard)
+	return &flags{FlagSet: set}
 }
 
 func (f *flags) parse(in *invocation) error {
@@ -152,6 +156,9 @@ func (f *flags) parse(in *invocation) error {
 		if errors.Is(err, flag.ErrHelp) {
 			f.help(in)
 			return err
+		}
+		if name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -"); unknown {
+			return fmt.Errorf("%w: --%s is not a flag of this command; `tillwire-agent help %s` lists them", errUsage, name, in.command.name)
 		}
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}
@@ -168,9 +175,13 @@ func (f *flags) help(in *invocation) {
 	if c.example != "" {
 		fmt.Fprintf(in.stdout, "Example: %s\n", c.example)
 	}
-	fmt.Fprintln(in.stdout, "\nFlags:")
-	f.SetOutput(in.stdout)
-	f.PrintDefaults()
+	n := 0
+	f.VisitAll(func(*flag.Flag) { n++ })
+	if n > 0 {
+		fmt.Fprintln(in.stdout, "\nFlags:")
+		f.SetOutput(in.stdout)
+		f.PrintDefaults()
+	}
 }
 
 // load merges file, environment and flags, in this order.
@@ -201,6 +212,9 @@ func (f *flags) load(in *invocation) (agent.Config, error) {
 }
 
 func versionCommand(_ context.Context, in *invocation) error {
+	if err := bareFlags(in).parse(in); err != nil {
+		return err
+	}
 	_, err := fmt.Fprintln(in.stdout, "tillwire-agent", version)
 	return err
 }

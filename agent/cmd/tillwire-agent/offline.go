@@ -8,7 +8,7 @@ import (
 )
 
 func checkCommand(ctx context.Context, in *invocation) error {
-	f := newFlags(in, "check")
+	f := newFlags(in)
 	if err := f.parse(in); err != nil {
 		return err
 	}
@@ -28,7 +28,7 @@ func checkCommand(ctx context.Context, in *invocation) error {
 }
 
 func exportCommand(ctx context.Context, in *invocation) error {
-	f := newFlags(in, "export")
+	f := newFlags(in)
 	from := f.Uint64("from", 1, "`seq` to start at")
 	if err := f.parse(in); err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"time"
+	_ "time/tzdata" // inbox.zone: Windows and slim systems have no time zones of their own
 
 	"github.com/DeRuina/timberjack"
 	"github.com/kardianos/service"
@@ -16,7 +17,7 @@ import (
 )
 
 func runCommand(ctx context.Context, in *invocation) error {
-	f := newFlags(in, "run")
+	f := newFlags(in)
 	listen := f.String("http", "", "`address` of the POS port, over http.listen")
 	broker := f.String("broker", "", "`URL` of the broker, over link.broker")
 	managed := f.Bool("service", false, "started by the service manager")
@@ -87,7 +88,7 @@ func openLog(c agent.Config, stderr io.Writer) (zerolog.Logger, func(), error) {
 }
 
 func configCommand(_ context.Context, in *invocation) error {
-	f := newFlags(in, "config")
+	f := newFlags(in)
 	if err := f.parse(in); err != nil {
 		return err
 	}

@@ -88,20 +88,26 @@ func serviceConfig(config string) *service.Config {
 // rollout that runs twice must not fail the second time.
 func serviceCommand(action string) func(context.Context, *invocation) error {
 	return func(_ context.Context, in *invocation) error {
-		f := newFlags(in, action)
+		f, named := bareFlags(in), ""
+		if action == "install" {
+			f.StringVar(&named, "config", agent.DefaultConfigPath(), "configuration `file` that the service reads")
+		}
 		if err := f.parse(in); err != nil {
 			return err
 		}
 		path := ""
 		if action == "install" {
 			var err error
-			if path, err = prepare(*f.config); err != nil {
+			if path, err = prepare(named); err != nil {
 				return err
 			}
 		}
 		s, err := service.New(&program{}, serviceConfig(path))
 		if err != nil {
-			return fmt.Errorf("find the service manager: %w; on a machine without systemd let your own supervisor start `tillwire-agent run`", err)
+			return fmt.Errorf("find the service manager: %w", err)
+		}
+		if runtime.GOOS == "linux" && s.Platform() != "linux-systemd" {
+			return errors.New("this machine does not run systemd; let its own supervisor start `tillwire-agent run`")
 		}
 		status, err := s.Status()
 		installed := !errors.Is(err, service.ErrNotInstalled)
@@ -174,9 +180,6 @@ var said = map[string]string{
 
 // prepare finds and checks the configuration before the machine depends on it.
 func prepare(path string) (string, error) {
-	if path == "" {
-		path = agent.DefaultConfigPath()
-	}
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return "", fmt.Errorf("find configuration: %w", err)

@@ -18,7 +18,7 @@ import (
 
 // statusCommand asks the running agent.
 func statusCommand(ctx context.Context, in *invocation) error {
-	f := newFlags(in, "status")
+	f := newFlags(in)
 	asJSON := f.Bool("json", false, "print the agent's status as JSON")
 	if err := f.parse(in); err != nil {
 		return err
@@ -100,7 +100,7 @@ func sayStatus(w io.Writer, b []byte) error {
 	fmt.Fprintf(w, "%s/%s: link %s, journal %s\n%d events journaled, %d merged by the aggregator, %d waiting\n",
 		s.Store, s.Agent, strings.TrimSpace(s.Link.State+" "+s.Link.Broker), s.Journal.Phase, s.Journal.Head, s.Journal.Merged, s.Journal.Backlog)
 	if s.Advice.Headline != "" {
-		fmt.Fprintln(w, strings.TrimSpace(s.Advice.Headline+" "+s.Advice.Detail))
+		fmt.Fprintln(w, strings.TrimSpace(s.Advice.Headline+". "+s.Advice.Detail))
 	}
 	if s.Link.LastError != "" {
 		fmt.Fprintln(w, "last error of the link: "+s.Link.LastError)
