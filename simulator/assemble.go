@@ -25,7 +25,7 @@ type agentPlan struct {
 
 // simulatedTiming brings agents back within seconds of their line, where a
 // chain's would spread over two minutes: nobody watches a demo for that long.
-var simulatedTiming = link.Timing{ReconnectCap: 10 * time.Second, LongOutageSpread: 5 * time.Second}
+var simulatedTiming = link.Timing{AckTimeout: 5 * time.Second, ReconnectCap: 10 * time.Second, LongOutageSpread: 5 * time.Second}
 
 // newAgent makes a real agent: its own journal on disk, its own HTTP port, its
 // own MQTT connection through Dial. Only the ballast file is left out, since

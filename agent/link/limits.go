@@ -10,7 +10,7 @@ import (
 const (
 	inboxMax       = 64 // control messages that wait for the loop
 	helloTriesMax  = 3  // unanswered, before the connection is given up
-	resendsMax     = 2  // of a window without an answer, before HELLO
+	resendsMax     = 1  // of a window without an answer, before the connection is given up
 	malformedMax   = 3  // refusals in a row, before HELLO
 	strikesForRest = 1  // HELLOs without progress before they are spaced
 	clockSamples   = 8

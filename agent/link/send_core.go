@@ -17,8 +17,9 @@ func (s *session) pursue(now int64, in *Input) {
 	if len(s.flights) > 0 && now >= s.flights[0].sentAt+s.ackUS {
 		s.n.Timeouts++
 		if s.timeouts++; s.timeouts > resendsMax {
-			s.again(now, 0, "frames are not answered")
-			s.advanceRest(now, in)
+			// A half-open line looks like this long before the keep-alive
+			// notices; a fresh connection says HELLO either way.
+			s.do(Effect{Do: Drop, Why: "frames are not answered"})
 			return
 		}
 		s.rewind(now, s.merged+1)
