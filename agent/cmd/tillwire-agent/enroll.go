@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -21,6 +22,9 @@ import (
 )
 
 const enrolTimeout = 30 * time.Second
+
+// client asks the aggregator once, or the agent on this machine.
+var client = &http.Client{Timeout: enrolTimeout}
 
 // enrollCommand trades a one-off token for this host's credential and writes
 // the configuration. Run again, it says that nothing is to be done.
@@ -67,6 +71,9 @@ func enrollCommand(ctx context.Context, in *invocation) error {
 	if err != nil {
 		return err
 	}
+	if ip := net.ParseIP(base.Hostname()); base.Scheme == "http" && base.Hostname() != "localhost" && !ip.IsLoopback() {
+		fmt.Fprintf(in.stderr, "warning: %s is not https; token and credential travel in the clear\n", base)
+	}
 	return enrolAs(ctx, in.stdout, base, secret, path, c)
 }
 
@@ -94,6 +101,7 @@ func readToken(token string, stdin io.Reader) (string, error) {
 
 // enrolAs spends the token when the file it pays for can be written.
 func enrolAs(ctx context.Context, w io.Writer, base *url.URL, token, path string, c agent.Config) error {
+	//nolint:gosec // the service's own user reads link.ca_file and inbox.mapping there
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("make configuration folder: %w; it takes root or an administrator", err)
 	}
@@ -129,14 +137,12 @@ func enrol(ctx context.Context, base *url.URL, req protocol.Enroll) (*protocol.E
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, enrolTimeout)
-	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, base.JoinPath("/v1/enroll").String(), bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
 	r.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := client.Do(r)
 	if err != nil {
 		return nil, fmt.Errorf("reach the aggregator: %w", err)
 	}

@@ -44,7 +44,7 @@ func statusCommand(ctx context.Context, in *invocation) error {
 	if len(c.HTTP.Tokens) > 0 {
 		r.Header.Set("Authorization", "Bearer "+c.HTTP.Tokens[0])
 	}
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := client.Do(r)
 	if err != nil {
 		return fmt.Errorf("%w: no agent answers on %s; start it with `tillwire-agent start`, and look into its log if it does not stay up", errNotReady, addr)
 	}
