@@ -185,7 +185,8 @@ func nextField(b []byte) (field, []byte, error) {
 }
 
 // DecodeEvent reads event bytes. Strings are copied out of b. Unknown fields
-// are skipped; unknown kinds are an error, since their effect is unknown.
+// are skipped; unknown kinds are an error, since their effect is unknown, and
+// so are numbers that do not fit: cut to size they would mean something else.
 func DecodeEvent(b []byte, e *Event) error {
 	*e = Event{Lines: e.Lines[:0]}
 	for len(b) > 0 {
@@ -201,8 +202,8 @@ func DecodeEvent(b []byte, e *Event) error {
 	if !e.Kind.Valid() {
 		return fmt.Errorf("decode event: %w: kind %d is not known", ErrMalformed, e.Kind)
 	}
-	if e.Store == "" || e.DocumentID == "" {
-		return fmt.Errorf("decode event: %w: store or document id is missing", ErrMalformed)
+	if e.ID == (EventID{}) || e.Store == "" || e.DocumentID == "" {
+		return fmt.Errorf("decode event: %w: id, store or document id is missing", ErrMalformed)
 	}
 	return nil
 }
@@ -215,14 +216,11 @@ func (e *Event) setField(f field) error {
 		}
 		copy(e.ID[:], f.raw)
 	case fKind:
-		e.Kind = Kind(f.num)
-		if uint64(e.Kind) != f.num {
-			return ErrMalformed
-		}
+		return narrow(&e.Kind, f.num)
 	case fEventUS:
 		e.EventTime.US = protowire.DecodeZigZag(f.num)
 	case fEventOffset:
-		e.EventTime.OffsetMin = int16(protowire.DecodeZigZag(f.num))
+		return offset(&e.EventTime, f.num)
 	case fLine:
 		if len(e.Lines) >= DocumentLinesMax {
 			return fmt.Errorf("%w: more than %d lines", ErrMalformed, DocumentLinesMax)
@@ -230,19 +228,36 @@ func (e *Event) setField(f field) error {
 		e.Lines = append(e.Lines, Line{})
 		return e.Lines[len(e.Lines)-1].decode(f.raw)
 	case fVoidsKind:
-		e.VoidsKind = Kind(f.num)
+		return narrow(&e.VoidsKind, f.num)
 	case fDirection:
-		e.Direction = Direction(f.num)
+		return narrow(&e.Direction, f.num)
 	case fScope:
-		e.Scope = Scope(f.num)
+		return narrow(&e.Scope, f.num)
 	case fComplete:
 		e.Complete = f.num != 0
 	case fFlags:
-		e.Flags = EventFlags(f.num)
+		return narrow(&e.Flags, f.num)
 	default:
 		if p := e.stringField(f.number); p != nil {
 			*p = string(f.raw)
 		}
+	}
+	return nil
+}
+
+// narrow stores v where it fits.
+func narrow[T ~uint8 | ~uint32](dst *T, v uint64) error {
+	if *dst = T(v); uint64(*dst) != v {
+		return fmt.Errorf("%w: %d is out of range", ErrMalformed, v)
+	}
+	return nil
+}
+
+// offset stores a zone offset in minutes, zigzag encoded.
+func offset(dst *Stamp, zigzag uint64) error {
+	v := protowire.DecodeZigZag(zigzag)
+	if dst.OffsetMin = int16(v); int64(dst.OffsetMin) != v {
+		return fmt.Errorf("%w: zone offset of %d minutes", ErrMalformed, v)
 	}
 	return nil
 }
@@ -296,37 +311,47 @@ func (l *Line) decode(b []byte) error {
 			return err
 		}
 		b = rest
-		switch f.number {
-		case lLine:
-			l.Line = int(f.num)
-		case lSKU:
-			l.SKU = SKU(f.raw)
-		case lQuantity:
-			l.Quantity = Quantity(protowire.DecodeZigZag(f.num))
-		case lUOM:
-			if l.UOM = "EA"; string(f.raw) != "EA" { // nearly always: spare the copy
-				l.UOM = string(f.raw)
-			}
-		case lDisposition:
-			l.Disposition = Disposition(f.num)
-		case lFrom:
-			l.From = Disposition(f.num)
-		case lTo:
-			l.To = Disposition(f.num)
-		case lCountedUS:
-			l.CountedAt.US = protowire.DecodeZigZag(f.num)
-		case lCountedOffset:
-			l.CountedAt.OffsetMin = int16(protowire.DecodeZigZag(f.num))
-		case lCut:
-			l.Cut = f.num
-		case lZone:
-			l.Zone = string(f.raw)
-		case lRawCode:
-			l.RawCode = string(f.raw)
+		if err := l.setField(f); err != nil {
+			return fmt.Errorf("line field %d: %w", f.number, err)
 		}
 	}
 	if l.SKU == "" || len(l.SKU) > SKUBytesMax || l.Quantity > QuantityMax || l.Quantity < -QuantityMax {
 		return fmt.Errorf("%w: line %d has no SKU or an impossible quantity", ErrMalformed, l.Line)
+	}
+	return nil
+}
+
+func (l *Line) setField(f field) error {
+	switch f.number {
+	case lLine:
+		if f.num > lineOnWireMax {
+			return fmt.Errorf("%w: line number %d", ErrMalformed, f.num)
+		}
+		l.Line = int(f.num)
+	case lSKU:
+		l.SKU = SKU(f.raw)
+	case lQuantity:
+		l.Quantity = Quantity(protowire.DecodeZigZag(f.num))
+	case lUOM:
+		if l.UOM = "EA"; string(f.raw) != "EA" { // nearly always: spare the copy
+			l.UOM = string(f.raw)
+		}
+	case lDisposition:
+		return narrow(&l.Disposition, f.num)
+	case lFrom:
+		return narrow(&l.From, f.num)
+	case lTo:
+		return narrow(&l.To, f.num)
+	case lCountedUS:
+		l.CountedAt.US = protowire.DecodeZigZag(f.num)
+	case lCountedOffset:
+		return offset(&l.CountedAt, f.num)
+	case lCut:
+		l.Cut = f.num
+	case lZone:
+		l.Zone = string(f.raw)
+	case lRawCode:
+		l.RawCode = string(f.raw)
 	}
 	return nil
 }

@@ -77,7 +77,8 @@ func NewFrameCodec() (*FrameCodec, error) {
 		return nil, fmt.Errorf("make zstd encoder: %w", err)
 	}
 	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(4<<20),
-		zstd.WithDecoderMaxWindow(1<<20), zstd.WithDecoderLowmem(true))
+		zstd.WithDecoderMaxWindow(1<<20), zstd.WithDecoderLowmem(true),
+		zstd.WithDecodeAllCapLimit(true)) // the header says how much there is: not a byte more is unpacked
 	if err != nil {
 		return nil, fmt.Errorf("make zstd decoder: %w", err)
 	}
@@ -90,8 +91,15 @@ func (c *FrameCodec) Append(b []byte, f *Frame) ([]byte, error) {
 	if len(f.Records) == 0 || len(f.Records) > FrameEventsMax {
 		return b, fmt.Errorf("encode frame: %w: %d records", ErrMalformed, len(f.Records))
 	}
+	if f.FirstSeq == 0 || f.UptimeUS < 0 || f.ClockErrorUS < 0 || len(f.Traceparent) > traceparentMaxByte {
+		return b, fmt.Errorf("encode frame: %w: first seq %d, uptime %d, clock error %d, traceparent of %d bytes",
+			ErrMalformed, f.FirstSeq, f.UptimeUS, f.ClockErrorUS, len(f.Traceparent))
+	}
 	size := 0
-	for _, r := range f.Records {
+	for i, r := range f.Records {
+		if len(r) == 0 || len(r) > RecordBytesMax {
+			return b, fmt.Errorf("encode frame: %w: record %d has %d bytes", ErrMalformed, i, len(r))
+		}
 		size += protowire.SizeBytes(len(r))
 	}
 	if size > FrameRawBytesMax {
@@ -146,6 +154,9 @@ func (c *FrameCodec) Decode(b []byte) (*Frame, error) {
 	if n < 0 {
 		return nil, fmt.Errorf("decode frame header: %w", ErrTruncated)
 	}
+	if len(head) > FrameHeaderBytesMax {
+		return nil, &SizeError{What: "frame header", Got: len(head), Max: FrameHeaderBytesMax}
+	}
 	f := &Frame{}
 	count, rawLen, err := f.decodeHeader(head)
 	if err != nil {
@@ -158,7 +169,10 @@ func (c *FrameCodec) Decode(b []byte) (*Frame, error) {
 	if len(raw) != rawLen {
 		return nil, fmt.Errorf("decode frame payload: %w: %d bytes, header says %d", ErrMalformed, len(raw), rawLen)
 	}
-	return f, f.splitRecords(raw, count)
+	if err := f.splitRecords(raw, count); err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 func (f *Frame) splitRecords(raw []byte, count int) error {
@@ -202,9 +216,9 @@ func (f *Frame) decodeHeader(b []byte) (count, rawLen int, err error) {
 		case hCount:
 			n = fd.num
 		case hPrevChain:
-			copy(f.PrevChain[:], fd.raw)
+			err = setChain(&f.PrevChain, fd.raw)
 		case hLastChain:
-			copy(f.LastChain[:], fd.raw)
+			err = setChain(&f.LastChain, fd.raw)
 		case hRawLen:
 			raw = fd.num
 		case hSentUS:
@@ -221,8 +235,11 @@ func (f *Frame) decodeHeader(b []byte) (count, rawLen int, err error) {
 			}
 		case hDictID:
 			if fd.num != 0 {
-				return 0, 0, ErrUpgrade
+				err = ErrUpgrade
 			}
+		}
+		if err != nil {
+			return 0, 0, err
 		}
 	}
 	switch {
@@ -232,6 +249,16 @@ func (f *Frame) decodeHeader(b []byte) (count, rawLen int, err error) {
 		return 0, 0, fmt.Errorf("%w: %d records, %d raw bytes", ErrMalformed, n, raw)
 	case f.FirstSeq == 0 || f.FirstSeq+n < f.FirstSeq:
 		return 0, 0, fmt.Errorf("%w: first seq %d", ErrMalformed, f.FirstSeq)
+	case f.UptimeUS < 0 || f.ClockErrorUS < 0:
+		return 0, 0, fmt.Errorf("%w: uptime or clock error beyond 63 bits", ErrMalformed)
 	}
 	return int(n), int(raw), nil
+}
+
+func setChain(dst *Chain, raw []byte) error {
+	if len(raw) != len(dst) {
+		return fmt.Errorf("%w: chain of %d bytes", ErrMalformed, len(raw))
+	}
+	*dst = Chain(raw)
+	return nil
 }

@@ -5,24 +5,26 @@ import "time"
 // The bounds of the wire. Each is refused at the edge with the field's name;
 // none is a tuning knob.
 const (
-	SKUBytesMax        = 64
-	IDBytesMax         = 128     // document_id, register, transfer_id, …
-	NameBytesMax       = 64      // store, agent, location, source
-	DocumentLinesMax   = 1000    // lines in one POS or feed document
-	BodyBytesMax       = 1 << 20 // agent HTTP bodies
-	FeedBodyBytesMax   = 16 << 20
-	BulkEventsMax      = 1000 // documents in one POST /v1/events or feed call
-	QueryCellsMax      = 1000 // SKUs in one availability query
-	RecordBytesMax     = 224 << 10
-	FrameEventsMax     = 200
-	FrameRawBytesMax   = 256 << 10 // raw bytes of records in one frame
-	FrameBytesMax      = 384 << 10 // whole encoded frame
-	ControlBytesMax    = 64 << 10  // hello, welcome, ack, heartbeat
-	FrameLinger        = 100 * time.Millisecond
-	CreditMax          = 8
-	HeartbeatEvery     = 15 * time.Second
-	PresenceGrace      = 45 * time.Second
-	AckCoalesce        = 50 * time.Millisecond
-	LateToleranceUS    = 60_000_000 // record_time − event_time beyond which a document was posted late
-	traceparentMaxByte = 128
+	SKUBytesMax         = 64
+	IDBytesMax          = 128     // document_id, register, transfer_id, …
+	NameBytesMax        = 64      // store, agent, location, source
+	DocumentLinesMax    = 1000    // lines in one POS or feed document
+	BodyBytesMax        = 1 << 20 // agent HTTP bodies
+	FeedBodyBytesMax    = 16 << 20
+	BulkEventsMax       = 1000 // documents in one POST /v1/events or feed call
+	QueryCellsMax       = 1000 // SKUs in one availability query
+	RecordBytesMax      = 224 << 10
+	FrameEventsMax      = 200
+	FrameRawBytesMax    = 256 << 10 // raw bytes of records in one frame
+	FrameBytesMax       = 384 << 10 // whole encoded frame
+	ControlBytesMax     = 64 << 10  // hello, welcome, ack, heartbeat
+	FrameHeaderBytesMax = 4 << 10   // header of a frame
+	FrameLinger         = 100 * time.Millisecond
+	CreditMax           = 8
+	HeartbeatEvery      = 15 * time.Second
+	PresenceGrace       = 45 * time.Second
+	AckCoalesce         = 50 * time.Millisecond
+	LateToleranceUS     = 60_000_000 // record_time − event_time beyond which a document was posted late
+	traceparentMaxByte  = 128
+	lineOnWireMax       = 1<<31 - 1 // int32 of other implementers
 )

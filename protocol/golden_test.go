@@ -1,0 +1,282 @@
+package protocol
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// The vectors in testdata/golden are for other implementers as much as for us:
+// SPEC.md explains them. -update rewrites them; a diff there is a change of the
+// wire, which needs a new version.
+var update = flag.Bool("update", false, "rewrite the golden vectors")
+
+const goldenStartUS = 1_795_425_302_123_456 // 2026-11-23T09:15:02.123456Z
+
+// goldenEvents are the records of one short journal, in order.
+func goldenEvents() []struct {
+	Name  string
+	Event Event
+} {
+	sale := func(kind Kind, id string, lines ...Line) Event {
+		return Event{
+			ID: MakeEventID("S0042", kind, id), Kind: kind, Store: "S0042", DocumentID: id, Register: "R03",
+			EventTime: Stamp{US: goldenStartUS, OffsetMin: 60}, BusinessDate: "2026-11-23", Lines: lines,
+		}
+	}
+	basket := sale(
+		KindSale, "S0042-R03-000187",
+		Line{Line: 1, SKU: "04006381333931", Quantity: Units(2), UOM: "EA"},
+		Line{Line: 2, SKU: "2100045", Quantity: 455, UOM: "KGM", RawCode: "2100045004553"},
+	)
+	basket.Flags, basket.Traceparent = FlagDerivedQuantity, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	back := sale(KindReturn, "S0042-R03-000188", Line{Line: 1, SKU: "04006381333931", Quantity: Units(1), UOM: "EA", Disposition: DispositionDamaged})
+	back.OriginalDocument, back.OriginalStore = "S0007-R01-000001", "S0007"
+	void := sale(KindVoid, "S0042-R03-000189")
+	void.Voids, void.VoidsKind = "S0042-R03-000187", KindSale
+	count := sale(KindCount, "C-1", Line{Line: 1, SKU: "04006381333931", Quantity: 0, CountedAt: Stamp{goldenStartUS + 1, 60}, Cut: 3, Zone: "A"})
+	count.Scope, count.Session, count.Zone = ScopeZone, "night", "A"
+	lost := sale(KindAdjustment, "A-1", Line{Line: 1, SKU: "2100045", Quantity: -1250, UOM: "KGM"})
+	lost.Reason, lost.EventTime = "expiry", Stamp{US: -1, OffsetMin: -720} // a clock that was never set
+	all := sale(KindTransfer, "T-1", Line{
+		Line: 999_999, SKU: "ÄRTIKEL-1", Quantity: QuantityMax, UOM: "XBX", Disposition: DispositionSellable, From: DispositionQuarantine,
+		To: DispositionUnknown, CountedAt: Stamp{1, -1}, Cut: 1<<63 + 1, Zone: "backroom", RawCode: "a code so long that this line's length needs two bytes: 0123456789",
+	})
+	all.OrderID, all.HoldID, all.OriginalDocument, all.OriginalStore = "web-1", "hold-1", "doc-0", "S0001"
+	all.Voids, all.VoidsKind, all.Source, all.AdviceID, all.TransferID = "doc-1", KindHold, "wms", "asn-1", "T-77"
+	all.Counterparty, all.Direction, all.Scope, all.Session, all.Zone = "DC1", DirectionIn, ScopeFull, "s", "z"
+	all.Reason, all.Complete, all.Action = "found", true, "accept"
+	all.Traceparent, all.Flags = basket.Traceparent, FlagMasked|FlagBadCheckDigit|FlagZoneless
+	return []struct {
+		Name  string
+		Event Event
+	}{{"sale", basket}, {"return", back}, {"void", void}, {"count", count}, {"adjustment", lost}, {"every-field", all}}
+}
+
+// goldenRecord is one record of testdata/golden/journal.json.
+type goldenRecord struct {
+	Name        string  `json:"name"` // events/{name}.txtpb shows the event
+	Seq         uint64  `json:"seq"`
+	RecordUS    int64   `json:"record_us"`
+	EventID     EventID `json:"event_id"`
+	ContentHash string  `json:"content_hash"`
+	Event       string  `json:"event"`
+	Record      string  `json:"record"`
+	Chain       Chain   `json:"chain"` // after this record
+}
+
+func goldenJournal() (rows []goldenRecord, records [][]byte) {
+	var chain Chain
+	for i, g := range goldenEvents() {
+		us := goldenStartUS + int64(i+1)*1_000_000
+		rec := AppendRecord(nil, us, &g.Event)
+		chain = chain.Next(rec)
+		hash := g.Event.ContentHash()
+		rows = append(rows, goldenRecord{
+			Name: g.Name, Seq: uint64(i + 1), RecordUS: us, EventID: g.Event.ID, ContentHash: hex.EncodeToString(hash[:]),
+			Event: hex.EncodeToString(AppendEvent(nil, &g.Event)), Record: hex.EncodeToString(rec), Chain: chain,
+		})
+		records = append(records, rec)
+	}
+	return rows, records
+}
+
+func goldenPath(name ...string) string {
+	return filepath.Join(append([]string{"testdata", "golden"}, name...)...)
+}
+
+// golden reads a vector file into what it says, or writes want there.
+func golden[T any](t *testing.T, name string, want T) (got T) {
+	t.Helper()
+	if *update {
+		var b bytes.Buffer
+		e := json.NewEncoder(&b)
+		e.SetEscapeHTML(false)
+		e.SetIndent("", " ")
+		if err := e.Encode(want); err != nil {
+			t.Fatal(err)
+		}
+		writeGolden(t, goldenPath(name), b.Bytes())
+	}
+	b, err := os.ReadFile(goldenPath(name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(b, &got); err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func writeGolden(t *testing.T, path string, b []byte) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func unhexed(t *testing.T, s string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestGoldenJournal(t *testing.T) {
+	want, _ := goldenJournal()
+	got := golden(t, "journal.json", want)
+	if d := cmp.Diff(got, want); d != "" {
+		t.Fatalf("the file (-) and this code (+) differ:\n%s", d)
+	}
+	var chain Chain
+	for i, g := range goldenEvents() {
+		rec := unhexed(t, got[i].Record)
+		var e Event
+		us, err := DecodeRecord(rec, &e)
+		if err != nil || us != got[i].RecordUS {
+			t.Fatalf("%s: %d, %v", g.Name, us, err)
+		}
+		if d := cmp.Diff(e, g.Event); d != "" {
+			t.Errorf("%s: decoded (-), written (+):\n%s", g.Name, d)
+		}
+		if chain = chain.Next(rec); chain != got[i].Chain {
+			t.Errorf("%s: chain %s, want %s", g.Name, chain, got[i].Chain)
+		}
+		if MakeEventID(e.Store, e.Kind, e.DocumentID) != got[i].EventID {
+			t.Errorf("%s: event id", g.Name)
+		}
+	}
+}
+
+// goldenFrame is one frame of testdata/golden/frames.json. Its payload may be
+// packed otherwise by another zstd; what must be equal is the header and what
+// is inside.
+type goldenFrame struct {
+	Name    string   `json:"name"` // frames/{name}.txtpb shows the header
+	Frame   string   `json:"frame"`
+	Header  string   `json:"header"`
+	Records []string `json:"records"`
+}
+
+func goldenFrames() map[string]*Frame {
+	rows, records := goldenJournal()
+	return map[string]*Frame{
+		"first": {
+			Epoch: 1, Lease: 1, FirstSeq: 1, LastChain: rows[2].Chain, SentUS: goldenStartUS + 5_000_000,
+			UptimeUS: 61_000_000, Records: records[:3],
+		},
+		"resumed": {
+			Flags: 1, Epoch: 7, Lease: 300, FirstSeq: 4, PrevChain: rows[2].Chain, LastChain: rows[5].Chain, SentUS: goldenStartUS + 9_000_000,
+			UptimeUS: 1 << 62, ClockOffsetUS: -2_500, ClockErrorUS: 900, Traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+			Records: records[3:],
+		},
+	}
+}
+
+func TestGoldenFrames(t *testing.T) {
+	codec := newCodec(t)
+	frames := goldenFrames()
+	var want []goldenFrame
+	for _, name := range []string{"first", "resumed"} {
+		f := frames[name]
+		b, err := codec.Append(nil, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		head, _ := protowire.ConsumeBytes(b[4:])
+		g := goldenFrame{Name: name, Frame: hex.EncodeToString(b), Header: hex.EncodeToString(head)}
+		for _, r := range f.Records {
+			g.Records = append(g.Records, hex.EncodeToString(r))
+		}
+		want = append(want, g)
+	}
+	for i, g := range golden(t, "frames.json", want) {
+		f, err := codec.Decode(unhexed(t, g.Frame))
+		if err != nil {
+			t.Fatalf("%s: %v", g.Name, err)
+		}
+		if d := cmp.Diff(f, frames[g.Name]); d != "" {
+			t.Errorf("%s: decoded (-), meant (+):\n%s", g.Name, d)
+		}
+		if g.Header != want[i].Header || !cmp.Equal(g.Records, want[i].Records) {
+			t.Errorf("%s: header or records differ from what this code writes", g.Name)
+		}
+		if next := f.FirstSeq + uint64(len(f.Records)); f.LastSeq()+1 != next {
+			t.Errorf("%s: last seq %d", g.Name, f.LastSeq())
+		}
+	}
+}
+
+// protoc runs Debian's protobuf-compiler on tillwire.proto: an implementation
+// that knows nothing of our code.
+func protoc(t *testing.T, mode, message string, in []byte) []byte {
+	t.Helper()
+	bin, err := exec.LookPath("protoc")
+	if err != nil {
+		t.Skip("protoc is not installed: apt-get install protobuf-compiler")
+	}
+	cmd := exec.CommandContext(t.Context(), bin, "-I.", mode+"=tillwire.v1."+message, "tillwire.proto")
+	cmd.Stdin = bytes.NewReader(in)
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("protoc %s %s: %v: %s", mode, message, err, said.String())
+	}
+	return out
+}
+
+// TestProtoc holds tillwire.proto and the hand-written codec together in both
+// directions: protoc reads our bytes as the text beside them, naming every
+// field, and makes the very same bytes of that text.
+func TestProtoc(t *testing.T) {
+	check := func(t *testing.T, message, path string, wire []byte) {
+		t.Helper()
+		text := protoc(t, "--decode", message, wire)
+		if *update {
+			writeGolden(t, path, text)
+		}
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(string(text), string(want)); d != "" {
+			t.Errorf("protoc reads our bytes as (-), %s says (+):\n%s", path, d)
+		}
+		if got := protoc(t, "--encode", message, want); !bytes.Equal(got, wire) {
+			t.Errorf("protoc encodes %s as\n%x, we as\n%x", path, got, wire)
+		}
+		for _, line := range bytes.Split(text, []byte("\n")) {
+			if s := bytes.TrimSpace(line); len(s) > 0 && s[0] >= '0' && s[0] <= '9' {
+				t.Errorf("%s: field without a name: %s", path, s)
+			}
+		}
+	}
+	for _, g := range goldenEvents() {
+		t.Run(g.Name, func(t *testing.T) {
+			check(t, "Event", goldenPath("events", g.Name+".txtpb"), AppendEvent(nil, &g.Event))
+		})
+	}
+	for name, f := range goldenFrames() {
+		t.Run(name, func(t *testing.T) {
+			raw := 0
+			for _, r := range f.Records {
+				raw += protowire.SizeBytes(len(r))
+			}
+			check(t, "FrameHeader", goldenPath("frames", name+".txtpb"), f.appendHeader(nil, raw))
+		})
+	}
+}
