@@ -36,7 +36,7 @@ var Codes = []string{
 var Remedies = map[string]string{
 	CodeStoreOffline:   "Call the shop: is the line up, is the server on? Nothing is lost; it will catch up by itself.",
 	CodeNeverSeen:      "Install and enrol the agent, or take the store out of the aggregator's configuration.",
-	CodeStuck:          "Restart the agent service once; where it stays stuck, send its support bundle.",
+	CodeStuck:          "Restart the agent service once; where it stays stuck, send us its log and `tillwire-agent status --json`.",
 	CodePOSSilent:      "Call the shop: do the tills sell? If so, check that they post to the agent's address.",
 	CodeFeedSilent:     "Ask the owner of the sending system whether its job ran.",
 	CodeClockSkew:      "Set the machine's time synchronisation right; counts of that store are less certain until then.",
@@ -45,7 +45,7 @@ var Remedies = map[string]string{
 	CodeSalvaged:       "Replace or check the disk; compare the shop's stock by a recount of what was written last.",
 	CodeSuperseded:     "Find the second machine with this identity and stop its agent; give it an identity of its own.",
 	CodeUnrecoverable:  "Feed the range again from the POS where it can; else recount what was sold in that time.",
-	CodeFramesRefused:  "Read the reason; where it goes on, send the agent's support bundle.",
+	CodeFramesRefused:  "Read the reason; where it goes on, send us the agent's log and `tillwire-agent status --json`.",
 	CodeTooManyAgents:  "Look for a script that makes agent names; revoke the token that it uses.",
 	CodeVersionRefused: "Update the agent of this store.",
 }
