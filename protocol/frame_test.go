@@ -182,7 +182,9 @@ func hostile(t testing.TB) map[string][]byte {
 		})
 	}
 	raised := func(n protowire.Number, b []byte) []byte {
-		return with(func(g *forged) { g.header = protowire.AppendBytes(protowire.AppendTag(g.header, n, protowire.BytesType), b) })
+		return with(func(g *forged) {
+			g.header = protowire.AppendBytes(protowire.AppendTag(g.header, n, protowire.BytesType), b)
+		})
 	}
 	swapped := protowire.AppendBytes(protowire.AppendBytes(protowire.AppendBytes(nil, f.Records[1]), f.Records[0]), f.Records[2])
 	n, size := uint64(len(f.Records)), uint64(len(raw))
