@@ -115,6 +115,8 @@ func TestFramesDropDoubleAndSwap(t *testing.T) {
 	s.connect()
 	s.settled(8000)
 	n := s.link.Status().Counts
+	mu.Lock()
+	defer mu.Unlock()
 	if lost == 0 || doubled == 0 || swapped == 0 || n.Gaps == 0 || n.Resent == 0 {
 		t.Fatalf("lost %d, doubled %d, swapped %d: %+v", lost, doubled, swapped, n)
 	}
