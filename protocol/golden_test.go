@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -278,5 +279,56 @@ func TestProtoc(t *testing.T) {
 			}
 			check(t, "FrameHeader", goldenPath("frames", name+".txtpb"), f.appendHeader(nil, raw))
 		})
+	}
+}
+
+// specHex joins the hex columns of the block of SPEC.md that begins with from.
+func specHex(t *testing.T, spec, from string) string {
+	t.Helper()
+	at := strings.Index(spec, "    "+from)
+	if at < 0 {
+		t.Fatalf("SPEC.md has no block that begins with %s", from)
+	}
+	var out strings.Builder
+	for line := range strings.Lines(spec[at:]) {
+		column, _, _ := strings.Cut(strings.TrimSpace(line), "  ")
+		digits := strings.ReplaceAll(column, " ", "")
+		if _, err := hex.DecodeString(digits); err != nil || digits == "" {
+			break
+		}
+		out.WriteString(digits)
+	}
+	return out.String()
+}
+
+// TestSpecExamples: the bytes that SPEC.md takes apart are the golden ones.
+func TestSpecExamples(t *testing.T) {
+	b, err := os.ReadFile("SPEC.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := string(b)
+	rows, records := goldenJournal()
+	if got := specHex(t, spec, "80b5a1bce09d9803 "); got != rows[2].Record {
+		t.Errorf("record: SPEC.md says\n%s, it is\n%s", got, rows[2].Record)
+	}
+	raw := 0
+	for _, r := range records[:3] {
+		raw += protowire.SizeBytes(len(r))
+	}
+	if got, want := specHex(t, spec, "1001 1801 "), hex.EncodeToString(goldenFrames()["first"].appendHeader(nil, raw)); got != want {
+		t.Errorf("header: SPEC.md says\n%s, it is\n%s", got, want)
+	}
+	for _, said := range []string{
+		"h(2) = " + rows[1].Chain.String(), "h(3) = " + rows[2].Chain.String(), "→  " + rows[0].EventID.String(),
+		"224 KiB", "384 KiB", "h ≤ 4,096", "at most 64 KiB", "1–262,144", "count 1–200",
+	} {
+		if !strings.Contains(spec, said) {
+			t.Errorf("SPEC.md does not say %q", said)
+		}
+	}
+	if RecordBytesMax != 224<<10 || FrameBytesMax != 384<<10 || FrameHeaderBytesMax != 4096 || ControlBytesMax != 64<<10 ||
+		FrameRawBytesMax != 262_144 || FrameEventsMax != 200 {
+		t.Error("a limit was changed: SPEC.md names them")
 	}
 }
