@@ -122,6 +122,22 @@ func routes() []route {
 	}
 }
 
+// Rule is a row of the table as others may read it: tests, and audits of who
+// may do what.
+type Rule struct {
+	Pattern string
+	Roles   string // separated by spaces; "" = anyone
+}
+
+// Rules lists what may be called by whom.
+func Rules() []Rule {
+	var out []Rule
+	for _, r := range routes() {
+		out = append(out, Rule{r.pattern, r.roles})
+	}
+	return out
+}
+
 // New makes the port.
 func New(o Options) *API {
 	a := &API{o: o, mux: http.NewServeMux(), rates: newRates(o.Now), streams: make(chan struct{}, streamsMax), done: make(chan struct{})}
@@ -144,8 +160,7 @@ func Owns(path string) bool {
 	return strings.HasPrefix(path, "/v1/")
 }
 
-// ServeHTTP checks the host and finds the route. The one hot path, a SKU's
-// availability, is taken before the router.
+// ServeHTTP checks the host and finds the route.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !a.HostOK(r.Host) {
 		fail(w, protocol.NewProblem(http.StatusMisdirectedRequest, "wrong_host", "Host is not served here",
