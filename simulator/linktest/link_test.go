@@ -279,31 +279,43 @@ func TestClone(t *testing.T) {
 	})
 }
 
-// TestReconnects cuts the link fifty times while sales go on; newChain's
+// TestReconnects cuts four links fifty times each while sales go on; newChain's
 // clean-up sees that no goroutine is left.
 func TestReconnects(t *testing.T) {
 	c := newChain(t)
-	s := newShop(c, "S1")
-	s.open()
-	for i := range 50 {
-		s.sell(7)
-		wait(t, "connection", func() string {
-			if st := s.link.Status(); st.Connected && st.Lease > uint64(i) {
-				return ""
-			}
-			return fmt.Sprintf("cycle %d: %+v", i, s.link.Status())
-		})
-		c.broker.Disconnect(s.origin)
-		wait(t, "cut", func() string {
-			if s.link.Status().Reconnects > uint64(i) || !s.link.Status().Connected {
-				return ""
-			}
-			return "connected"
-		})
+	var shops []*shop
+	for i := range 4 {
+		s := newShop(c, fmt.Sprintf("S%d", i))
+		s.open()
+		shops = append(shops, s)
 	}
-	s.settled(350)
-	if got := s.link.Status().Reconnects; got < 49 {
-		t.Fatalf("%d reconnects", got)
+	for i := range 50 {
+		for _, s := range shops {
+			s.sell(7)
+		}
+		for _, s := range shops {
+			wait(t, "connection", func() string {
+				if st := s.link.Status(); st.Connected && st.Lease > uint64(i) {
+					return ""
+				}
+				return fmt.Sprintf("%s, cycle %d: %+v", s.origin, i, s.link.Status())
+			})
+			c.broker.Disconnect(s.origin)
+		}
+		for _, s := range shops {
+			wait(t, "cut", func() string {
+				if s.link.Status().Reconnects > uint64(i) || !s.link.Status().Connected {
+					return ""
+				}
+				return "connected"
+			})
+		}
+	}
+	for _, s := range shops {
+		s.settled(350)
+		if got := s.link.Status().Reconnects; got < 49 {
+			t.Fatalf("%d reconnects", got)
+		}
 	}
 }
 
