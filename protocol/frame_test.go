@@ -101,7 +101,7 @@ func TestFrameLimits(t *testing.T) {
 		{"no record", Frame{FirstSeq: 1}, false},
 		{"empty record", Frame{FirstSeq: 1, Records: [][]byte{{1}, {}}}, false},
 		{"largest record, of noise", Frame{FirstSeq: 1, Records: [][]byte{noise}}, true},
-		{"record too large", Frame{FirstSeq: 1, Records: [][]byte{append(noise, 0)}}, false},
+		{"record too large", Frame{FirstSeq: 1, Records: [][]byte{slices.Concat(noise, []byte{0})}}, false},
 		{"exactly as much as fits", Frame{FirstSeq: 1, Records: many(64, FrameRawBytesMax/64-2)}, true},
 		{"one byte more", Frame{FirstSeq: 1, Records: append(many(63, FrameRawBytesMax/64-2), make([]byte, FrameRawBytesMax/64-1))}, false},
 		{"seq 0", Frame{Records: many(1, 1)}, false},
