@@ -61,6 +61,8 @@ func (l *Link) attempt(ctx context.Context) (up time.Duration, err error) {
 		}
 		s.Since = l.o.Now()
 	})
+	l.lastDown = ""
+	l.o.Log.Info().Str("broker", l.o.Broker).Msg("link is up")
 	err = l.converse(ctx, c)
 	c.close()
 	l.update(func(s *Status) { s.Connected, s.Session, s.Since = false, offline.String(), l.o.Now() })

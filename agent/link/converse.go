@@ -152,6 +152,9 @@ func (l *Link) note(why string) {
 func (l *Link) setMark(m Mark) {
 	st := l.o.Journal.State()
 	l.o.Journal.SetLease(m.Lease)
+	if m.Lease != st.Lease {
+		l.o.Log.Info().Uint64("epoch", m.Epoch).Uint64("lease", m.Lease).Uint64("merged", m.Merged).Uint64("head", st.Head).Msg("session opened")
+	}
 	if m.Epoch == st.Epoch && m.Generation == st.Generation && m.Merged < st.Merged {
 		return
 	}

@@ -81,6 +81,7 @@ type Link struct {
 	inbox    chan message
 	pumps    sync.WaitGroup
 	lastNote string
+	lastDown string // why the last attempt failed
 	unread   uint64 // control messages that could not be decoded
 	node     string // of the aggregator, as the last WELCOME named it
 
@@ -151,16 +152,25 @@ func (l *Link) Run(ctx context.Context) error {
 			lostAt = l.now()
 		}
 		b.was(up)
-		l.failed(err)
+		l.failed(err, up)
 	}
 }
 
-func (l *Link) failed(err error) {
+// failed logs what a person must know once: that the link went down, and each
+// new reason why it does not come up. Attempts that fail the same way are told
+// to those who look for them.
+func (l *Link) failed(err error, up time.Duration) {
 	if err == nil {
 		return
 	}
-	l.o.Log.Debug().Err(err).Msg("link is down")
-	l.update(func(s *Status) { s.LastError = clip(err.Error()) })
+	why := clip(err.Error())
+	level := zerolog.DebugLevel
+	if up > 0 || why != l.lastDown {
+		level = zerolog.WarnLevel
+	}
+	l.lastDown = why
+	l.o.Log.WithLevel(level).Err(err).Str("broker", l.o.Broker).Dur("up_ms", up).Msg("link is down; journaling goes on")
+	l.update(func(s *Status) { s.LastError = why })
 }
 
 // pause waits; it is false where ctx ended first.
