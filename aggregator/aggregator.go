@@ -22,6 +22,7 @@ import (
 	"tillwire/aggregator/credential"
 	"tillwire/aggregator/feed"
 	"tillwire/aggregator/fleet"
+	"tillwire/aggregator/front"
 	"tillwire/aggregator/ingest"
 	"tillwire/aggregator/merge"
 	"tillwire/aggregator/web"
@@ -380,7 +381,10 @@ func (a *Aggregator) serveHTTP(ctx context.Context) error {
 		}
 		done <- err
 	}()
-	if err := srv.Serve(a.httpLn); !errors.Is(err, http.ErrServerClosed) {
+	door := front.New(a.httpLn, func(b []byte, r *front.Request) ([]byte, bool) {
+		return a.api.AppendAvailability(b, r.SKU, r.Location, r.Host, r.Authorization)
+	})
+	if err := srv.Serve(door); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve http: %w", err)
 	}
 	return <-done

@@ -153,7 +153,11 @@ type rates struct {
 
 func newRates(now func() time.Time) *rates { return &rates{now: now, m: map[string]*rate.Limiter{}} }
 
-func (r *rates) take(w http.ResponseWriter, name string) *protocol.Problem {
+// ratePolicy tells callers what is counted, see the RateLimit header fields.
+var ratePolicy = `"key";q=` + strconv.Itoa(rateBurst) + `;w=2`
+
+// spend takes one request off a key's rate and tells what is left.
+func (r *rates) spend(name string, now time.Time) (left int, ok bool) {
 	r.mu.Lock()
 	l := r.m[name]
 	if l == nil {
@@ -164,10 +168,14 @@ func (r *rates) take(w http.ResponseWriter, name string) *protocol.Problem {
 		r.m[name] = l
 	}
 	r.mu.Unlock()
-	now := r.now()
-	ok := l.AllowN(now, 1)
-	w.Header().Set("RateLimit-Policy", `"key";q=`+strconv.Itoa(rateBurst)+`;w=2`)
-	w.Header().Set("RateLimit", `"key";r=`+strconv.Itoa(int(max(0, l.TokensAt(now)))))
+	ok = l.AllowN(now, 1)
+	return int(max(0, l.TokensAt(now))), ok
+}
+
+func (r *rates) take(w http.ResponseWriter, name string) *protocol.Problem {
+	left, ok := r.spend(name, r.now())
+	w.Header().Set("RateLimit-Policy", ratePolicy)
+	w.Header().Set("RateLimit", `"key";r=`+strconv.Itoa(left))
 	if ok {
 		return nil
 	}

@@ -79,6 +79,7 @@ type API struct {
 	o       Options
 	mux     *http.ServeMux
 	rates   *rates
+	fast    fastState
 	streams chan struct{}
 	done    chan struct{}
 }

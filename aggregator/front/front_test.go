@@ -1,0 +1,183 @@
+package front
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// serving is a front before a net/http that says who it is.
+func serving(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := New(ln, func(b []byte, r *Request) ([]byte, bool) {
+		if string(r.SKU) == "unknown" {
+			return b, false
+		}
+		body := fmt.Sprintf("front %s %s", r.SKU, r.Location)
+		return fmt.Appendf(b, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body), true
+	})
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		_, _ = fmt.Fprintf(w, "net/http %s %s %s", r.Method, r.URL, body)
+	}), ReadHeaderTimeout: time.Second}
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(f) }()
+	t.Cleanup(func() {
+		if err := srv.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+		http.DefaultClient.CloseIdleConnections()
+		goleak.VerifyNone(t)
+	})
+	return ln.Addr().String()
+}
+
+// talk sends pieces one after the other and reads n answers' bodies.
+func talk(t *testing.T, addr string, n int, pieces ...string) []string {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	for i, p := range pieces {
+		if i > 0 {
+			time.Sleep(20 * time.Millisecond) // let the piece before arrive alone
+		}
+		if _, err := c.Write([]byte(p)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var bodies []string
+	in := bufio.NewReader(c)
+	for range n {
+		resp, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatalf("after %q: %v", bodies, err)
+		}
+		b, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bodies = append(bodies, string(b))
+	}
+	return bodies
+}
+
+const tail = " HTTP/1.1\r\nHost: x\r\n\r\n"
+
+func get(path string) string { return "GET " + path + tail }
+
+func TestWhoAnswers(t *testing.T) {
+	addr := serving(t)
+	for _, c := range []struct {
+		name, want string
+		pieces     []string
+	}{
+		{"a SKU", "front A ", []string{get("/v1/availability/A")}},
+		{"a SKU at a location", "front A S1", []string{get("/v1/availability/A?location=S1")}},
+		{"with the usual headers", "front A ", []string{"GET /v1/availability/A HTTP/1.1\r\nhost: x\r\nUser-Agent: curl/8\r\nAccept: */*\r\nConnection: Keep-Alive\r\nAccept-Encoding: gzip\r\n\r\n"}},
+		{"torn into pieces", "front ABC ", []string{"GE", "T /v1/availa", "bility/AB", "C HTTP/1.1\r\nHo", "st: x\r\n\r", "\n"}},
+		{"a SKU that the caller does not know", "net/http GET /v1/availability/unknown ", []string{get("/v1/availability/unknown")}},
+		{"another call in a SKU's place", "net/http GET /v1/availability/changes ", []string{get("/v1/availability/changes")}},
+		{"a call below a SKU", "net/http GET /v1/availability/A/explain ", []string{get("/v1/availability/A/explain")}},
+		{"an escape", "net/http GET /v1/availability/A%42 ", []string{get("/v1/availability/A%42")}},
+		{"two parameters", "net/http GET /v1/availability/A?location=S1&channel=w ", []string{get("/v1/availability/A?location=S1&channel=w")}},
+		{"dots", "net/http GET /v1/availability/.. ", []string{get("/v1/availability/..")}},
+		{"another path", "net/http GET / ", []string{get("/")}},
+		{"a body", "net/http GET /v1/availability/A hi", []string{"GET /v1/availability/A HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi"}},
+		{"a POST in pieces", "net/http POST /v1/x hello", []string{"POST /v1/x HTTP/1.1\r\nHost: x\r\nContent-Le", "ngth: 5\r\n\r\nhe", "llo"}},
+		{"the end asked for", "net/http GET /v1/availability/A ", []string{"GET /v1/availability/A HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"}},
+		{"HTTP/1.0", "net/http GET /v1/availability/A ", []string{"GET /v1/availability/A HTTP/1.0\r\nHost: x\r\n\r\n"}},
+		{"no host", "400 Bad Request: missing required Host header", []string{"GET /v1/availability/A HTTP/1.1\r\nX: y\r\n\r\n"}},
+		{"two hosts", "400 Bad Request: too many Host headers", []string{"GET /v1/availability/A HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n"}},
+		{"a folded header", "400 Bad Request", []string{"GET /v1/availability/A HTTP/1.1\r\nHost: x\r\n y\r\n\r\n"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := talk(t, addr, 1, c.pieces...)[0]
+			if got != c.want && !(strings.HasPrefix(c.want, "400") && strings.HasPrefix(got, "400")) {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestPipelinedRequestsKeepTheirOrder(t *testing.T) {
+	addr := serving(t)
+	got := talk(t, addr, 5, get("/v1/availability/A")+get("/v1/availability/B")+get("/x")+get("/v1/availability/C"), get("/y"))
+	want := []string{"front A ", "front B ", "net/http GET /x ", "net/http GET /v1/availability/C ", "net/http GET /y "}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Errorf("answer %d is %q, want %q", i, got[i], want[i])
+		}
+	}
+}
+
+func TestHeadersBeyondTheBufferAreForNetHTTP(t *testing.T) {
+	addr := serving(t)
+	got := talk(t, addr, 1, "GET /v1/availability/A HTTP/1.1\r\nHost: x\r\nX-Long: "+strings.Repeat("y", 2*bufferBytes)+"\r\n\r\n")
+	if got[0] != "net/http GET /v1/availability/A " {
+		t.Errorf("got %q", got[0])
+	}
+}
+
+func TestConnectionsEndWithClose(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := New(ln, func(b []byte, _ *Request) ([]byte, bool) { return b, false })
+	c, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	if _, err := c.Write([]byte("GET /x")); err != nil { // nobody accepts it
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := f.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("accept after close: %v", err)
+	}
+}
+
+// FuzzParse: whatever comes, parse neither panics nor takes what net/http would
+// not read as the same request.
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(get("/v1/availability/A?location=S1")))
+	f.Add([]byte("GET /v1/availability/A HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer t\r\nContent-Length: 3\r\n\r\nabc"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, size, v := parse(b)
+		if v != mine {
+			return
+		}
+		req, err := http.ReadRequest(bufio.NewReader(strings.NewReader(string(b[:size]))))
+		if err != nil {
+			t.Fatalf("net/http refuses %q: %v", b[:size], err)
+		}
+		want := "/v1/availability/" + string(r.SKU)
+		if req.Method != http.MethodGet || req.URL.Path != want || req.URL.Query().Get("location") != string(r.Location) ||
+			req.Host != string(r.Host) || req.ContentLength > 0 || req.Close || req.Header.Get("Authorization") != string(r.Authorization) {
+			t.Fatalf("%q: net/http reads %s %s host %q, we read %q at %q host %q", b[:size], req.Method, req.URL, req.Host, r.SKU, r.Location, r.Host)
+		}
+	})
+}

@@ -1,0 +1,155 @@
+package front
+
+import "bytes"
+
+// Request is a recognised request. Its slices point into the read buffer.
+type Request struct {
+	SKU           []byte
+	Location      []byte // nil: all
+	Host          []byte
+	Authorization []byte // nil: none
+}
+
+// verdict of parse.
+type verdict uint8
+
+const (
+	mine    verdict = iota // answer it
+	partial                // read on
+	notMine                // net/http's
+)
+
+var (
+	path     = []byte("GET /v1/availability/")
+	query    = []byte("?location=")
+	protocol = []byte(" HTTP/1.1\r\n")
+)
+
+// parse recognises the request at the start of b and tells its length. It is
+// stricter than HTTP allows: net/http is there for everything else.
+func parse(b []byte) (r Request, size int, v verdict) {
+	if len(b) < len(path) {
+		if bytes.HasPrefix(path, b) {
+			return r, 0, partial
+		}
+		return r, 0, notMine
+	}
+	if !bytes.HasPrefix(b, path) {
+		return r, 0, notMine
+	}
+	end := bytes.Index(b, []byte("\r\n\r\n"))
+	if end < 0 {
+		return r, 0, partial
+	}
+	rest := b[len(path) : end+2]
+	if r.SKU, rest = word(rest); r.SKU == nil || isRoute(r.SKU) {
+		return r, 0, notMine
+	}
+	if after, ok := bytes.CutPrefix(rest, query); ok {
+		if r.Location, rest = word(after); r.Location == nil {
+			return r, 0, notMine
+		}
+	}
+	rest, ok := bytes.CutPrefix(rest, protocol)
+	if !ok || !r.headers(rest) {
+		return r, 0, notMine
+	}
+	return r, end + 4, mine
+}
+
+// isRoute: what stands in a SKU's place but is another call.
+func isRoute(sku []byte) bool {
+	switch string(sku) {
+	case "changes", "stream", "query":
+		return true
+	}
+	return false
+}
+
+// word takes a run of unreserved characters; nil where there is none, or it is
+// too long.
+func word(b []byte) (w, rest []byte) {
+	i := 0
+	for i < len(b) && plain(b[i]) {
+		i++
+	}
+	if i == 0 || i > wordBytesMax || string(b[:i]) == "." || string(b[:i]) == ".." {
+		return nil, b
+	}
+	return b[:i:i], b[i:]
+}
+
+func plain(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c == '-' || c == '_' || c == '.'
+}
+
+// headers reads the header lines and tells whether they leave no question open.
+func (r *Request) headers(b []byte) bool {
+	for len(b) > 0 {
+		n := bytes.IndexByte(b, '\n')
+		if n < 2 || b[n-1] != '\r' {
+			return false
+		}
+		line := b[:n-1]
+		b = b[n+1:]
+		colon := bytes.IndexByte(line, ':')
+		if colon < 1 || !token(line[:colon]) || !printable(line[colon+1:]) {
+			return false
+		}
+		name, value := line[:colon], bytes.Trim(line[colon+1:], " \t")
+		switch {
+		case equalFold(name, "host"):
+			if r.Host != nil || len(value) == 0 {
+				return false
+			}
+			r.Host = value
+		case equalFold(name, "authorization"):
+			if r.Authorization != nil {
+				return false
+			}
+			r.Authorization = value
+		case equalFold(name, "connection"):
+			if !equalFold(value, "keep-alive") {
+				return false
+			}
+		case equalFold(name, "content-length"), equalFold(name, "transfer-encoding"), equalFold(name, "expect"),
+			equalFold(name, "upgrade"), equalFold(name, "trailer"), equalFold(name, "te"):
+			return false
+		}
+	}
+	return r.Host != nil
+}
+
+func token(b []byte) bool {
+	for _, c := range b {
+		if !plain(c) {
+			return false
+		}
+	}
+	return true
+}
+
+func printable(b []byte) bool {
+	for _, c := range b {
+		if c < 0x20 && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// equalFold compares with a lower-case ASCII word.
+func equalFold(b []byte, word string) bool {
+	if len(b) != len(word) {
+		return false
+	}
+	for i, c := range b {
+		if c >= 'A' && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		if c != word[i] {
+			return false
+		}
+	}
+	return true
+}
