@@ -145,8 +145,8 @@ func (f *Front) serve(c net.Conn) {
 			_ = c.Close()
 			return
 		}
-		used, goOn := 0, true
-		out, used, goOn = f.work(out[:0], buf[:n])
+		answers, used, goOn := f.work(out[:0], buf[:n])
+		out = answers
 		if len(out) > 0 {
 			if _, err := c.Write(out); err != nil {
 				f.drop(c)
