@@ -38,9 +38,8 @@ const LedgerFile = "ledger.db"
 
 // Facts that the aggregator keeps in its ledger.
 const (
-	factGeneration = "cloud_generation"
-	factStanding   = "fleet/standing"
-	factSpent      = "enrolment/"
+	factStanding = "fleet/standing"
+	factSpent    = "enrolment/"
 )
 
 const (
@@ -101,11 +100,33 @@ func (a *Aggregator) openLedger() error {
 	if a.keys, err = credential.Open(a.cfg.DataDir, a.deps.Now); err != nil {
 		return err
 	}
-	a.ledger, err = bolt.Open(bolt.Options{Path: filepath.Join(a.cfg.DataDir, LedgerFile), Now: a.deps.Now, Log: a.deps.Log})
+	mark := filepath.Join(a.cfg.DataDir, rebuildFile)
+	_, statErr := os.Stat(mark)
+	a.ledger, err = bolt.Open(bolt.Options{
+		Path: filepath.Join(a.cfg.DataDir, LedgerFile), Now: a.deps.Now, Log: a.deps.Log, RebuildIDs: statErr == nil,
+	})
 	if err != nil {
 		return fmt.Errorf("open ledger: %w", err)
 	}
+	if statErr == nil {
+		a.deps.Log.Warn().Msg("index of event ids rebuilt from the log")
+		if err := os.Remove(mark); err != nil {
+			return fmt.Errorf("remove %s: %w", rebuildFile, err)
+		}
+	}
 	return nil
+}
+
+// rebuildFile tells the next start that the index of event ids was found
+// damaged: it is made again from the log, whose entries carry checksums.
+const rebuildFile = "rebuild-ids"
+
+// ledgerFailed leaves word for the next start.
+func (a *Aggregator) ledgerFailed(err error) error {
+	if err == nil || !errors.Is(err, ledger.ErrCorrupt) {
+		return err
+	}
+	return errors.Join(err, os.WriteFile(filepath.Join(a.cfg.DataDir, rebuildFile), nil, 0o600))
 }
 
 func (a *Aggregator) openFleet() error {
@@ -149,7 +170,7 @@ func (a *Aggregator) openIngest() error {
 	}
 	a.model = availability.New(a.deps.Now)
 	a.ingest, err = ingest.Open(ingest.Options{
-		Ledger: a.ledger, Codec: codec, Log: a.deps.Log, Now: a.deps.Now, Generation: a.generation(),
+		Ledger: a.ledger, Codec: codec, Log: a.deps.Log, Now: a.deps.Now, Generation: 1, // there is no restore from backups yet that would raise it
 		Send: func(o protocol.Origin, ch protocol.Channel, payload []byte) error {
 			return a.broker.Publish(o, ch, payload)
 		},
@@ -165,15 +186,6 @@ func (a *Aggregator) openIngest() error {
 	a.publish(cells)
 	a.fleet.Load(a.ingest.Marks())
 	return nil
-}
-
-// generation rises when an operator restores the ledger from a backup.
-func (a *Aggregator) generation() uint64 {
-	b, err := a.ledger.Fact(factGeneration)
-	if err != nil || len(b) == 0 {
-		return 1
-	}
-	return uint64(b[0])
 }
 
 // publish shows committed positions to readers.
@@ -294,7 +306,7 @@ func (a *Aggregator) Run(ctx context.Context) error {
 	err := g.Wait()
 	a.up.Store(false)
 	stopIngest()
-	err = errors.Join(err, <-ingestDone, a.close())
+	err = errors.Join(err, a.ledgerFailed(<-ingestDone), a.close())
 	if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return nil
 	}

@@ -315,3 +315,22 @@ func TestStartErrorsSayWhatToDo(t *testing.T) {
 		t.Errorf("addresses.json: %s %v", b, err)
 	}
 }
+
+// TestRebuildMark: the word that a damaged index leaves is followed once.
+func TestRebuildMark(t *testing.T) {
+	r := start(t, true)
+	r.do(routeEvents, "/v1/feeds/wms/events", `{"events":[`+receipt("r1", "A", 5)+`]}`)
+	r.stop()
+	mark := filepath.Join(r.cfg.DataDir, "rebuild-ids")
+	if err := os.WriteFile(mark, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.open()
+	if _, err := os.Stat(mark); !os.IsNotExist(err) {
+		t.Errorf("the mark stays: %v", err)
+	}
+	a := r.do(routeEvents, "/v1/feeds/wms/events", `{"events":[`+receipt("r1", "A", 5)+`]}`)
+	if got := a.field(t, "results").([]any)[0].(map[string]any)["status"]; got != "duplicate" {
+		t.Errorf("after the rebuild a known document is %v", got)
+	}
+}
