@@ -20,7 +20,8 @@ type DemoOptions struct {
 	DataDir string        // "" = temporary, removed at the end
 	HTTP    string        // address of the UI
 	Seed    uint64
-	Calm    bool // no link is cut
+	Calm    bool   // no link is cut
+	AtLeast uint64 // documents to journal before For ends the sales; 0 = any number
 	Log     zerolog.Logger
 	Out     io.Writer
 }
@@ -88,8 +89,7 @@ func (d *demo) run(ctx, abort context.Context) (*DemoResult, error) {
 	selling, stopSelling := context.WithCancel(ctx)
 	defer stopSelling()
 	if d.For > 0 {
-		selling, stopSelling = context.WithTimeout(ctx, d.For)
-		defer stopSelling()
+		go d.closeShop(selling, stopSelling)
 	}
 	d.crew = newCrew(d.oracle, d.places, d.fleet.Tills, d.Seed, d.Speed, d.Log)
 	began := time.Now()
@@ -127,6 +127,25 @@ func (d *demo) run(ctx, abort context.Context) (*DemoResult, error) {
 		return nil, err
 	}
 	return d.settle(abort, sold)
+}
+
+// closeShop ends the sales after For, or later, once AtLeast is reached: on a
+// busy machine a time alone promises little.
+func (d *demo) closeShop(selling context.Context, stop context.CancelFunc) {
+	defer stop()
+	t := time.NewTimer(d.For)
+	defer t.Stop()
+	for {
+		select {
+		case <-selling.Done():
+			return
+		case <-t.C:
+		}
+		if d.oracle.total().Documents >= d.AtLeast {
+			return
+		}
+		t.Reset(100 * time.Millisecond)
+	}
 }
 
 func (d *demo) makeWeather(selling context.Context) {
