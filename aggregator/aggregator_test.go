@@ -48,6 +48,9 @@ func TestRoutesAndContractAreOne(t *testing.T) {
 	for p := range documented {
 		t.Errorf("%s is documented but not served", p)
 	}
+	if got := r.do("GET /asyncapi.json", "/asyncapi.json", ""); got.field(t, "asyncapi") != "3.0.0" {
+		t.Errorf("asyncapi: %.100s", got.body)
+	}
 	if got := r.do("GET /openapi.json", "/openapi.json", ""); !bytes.Equal(got.body, openapi.Aggregator()) {
 		t.Error("what is served is not the document")
 	}

@@ -66,6 +66,7 @@ type Options struct {
 	Ready        func() error // why not, when not
 	Metrics      http.HandlerFunc
 	OpenAPI      []byte
+	AsyncAPI     []byte
 	Hosts        []string // Host names accepted besides IP addresses and localhost
 	Dev          bool     // asks nobody for a key
 	Log          zerolog.Logger
@@ -120,6 +121,7 @@ func routes() []route {
 		{"GET /readyz", "", 0, (*API).readyz},
 		{"GET /metrics", "", 0, (*API).metrics},
 		{"GET /openapi.json", "", 0, (*API).openapi},
+		{"GET /asyncapi.json", "", 0, (*API).asyncapi},
 	}
 }
 
@@ -155,7 +157,7 @@ func (a *API) Close() { close(a.done) }
 // Owns tells whether a path belongs to the API rather than to the UI.
 func Owns(path string) bool {
 	switch path {
-	case "/healthz", "/readyz", "/metrics", "/openapi.json":
+	case "/healthz", "/readyz", "/metrics", "/openapi.json", "/asyncapi.json":
 		return true
 	}
 	return strings.HasPrefix(path, "/v1/")

@@ -221,6 +221,10 @@ func (a *API) openapi(w http.ResponseWriter, _ *http.Request) error {
 	return replyBytes(w, http.StatusOK, a.o.OpenAPI)
 }
 
+func (a *API) asyncapi(w http.ResponseWriter, _ *http.Request) error {
+	return replyBytes(w, http.StatusOK, a.o.AsyncAPI)
+}
+
 // unknown answers paths and methods that are not in the table.
 func (a *API) unknown(w http.ResponseWriter, r *http.Request) {
 	allow := map[string]bool{}
