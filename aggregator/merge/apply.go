@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"unicode/utf8"
 
 	"tillwire/protocol"
 	"tillwire/store/ledger"
@@ -147,6 +148,10 @@ func (e *Engine) fold(in Input, ev *protocol.Event, us int64, content [8]byte) (
 // check finds documents that decode but cannot take effect as they are.
 func (e *Engine) check(in Input, ev *protocol.Event) Outcome {
 	switch {
+	case len(ev.DocumentID) > protocol.IDBytesMax || !utf8.ValidString(ev.DocumentID):
+		return parked("document_id_impossible", fmt.Sprintf("the document id has %d bytes; at most %d of valid UTF-8 are allowed", len(ev.DocumentID), protocol.IDBytesMax))
+	case ev.Counterparty != "" && protocol.CheckName(string(ev.Counterparty)) != nil:
+		return parked("counterparty_impossible", fmt.Sprintf("the counterparty %.80q is not a location's name", ev.Counterparty))
 	case ev.Kind == protocol.KindSnapshot && e.stores[ev.Store]:
 		return parked("not_owner", fmt.Sprintf("%s states stock of %s, but that store's own journal is the record there", e.origins[in.Origin], ev.Store))
 	case ev.Kind == protocol.KindTransfer && (ev.Direction == protocol.DirectionNone || ev.Counterparty == ""):

@@ -3,6 +3,7 @@ package merge
 import (
 	"fmt"
 	"sort"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -216,6 +217,14 @@ func TestRules(t *testing.T) {
 			j.add(protocol.KindSale, "a", sec, sec, line("X", 1)).ev.Store = "S2"
 			return j.recs
 		}, map[string][3]protocol.Quantity{}, []string{"store_mismatch"}},
+		{"what a till could never have posted is parked", func() []rec {
+			j := newJournal("S1", "server")
+			j.add(protocol.KindSale, strings.Repeat("x", 4000), sec, sec, line("X", 1))
+			j.add(protocol.KindSale, "bad\xff", sec, sec, line("X", 1))
+			r := j.add(protocol.KindTransfer, "t", sec, sec, line("X", 1))
+			r.ev.Direction, r.ev.Counterparty = protocol.DirectionOut, "no/such place"
+			return j.recs
+		}, map[string][3]protocol.Quantity{}, []string{"document_id_impossible", "document_id_impossible", "counterparty_impossible"}},
 		{"an id with other content is parked, with the same content it is a duplicate", func() []rec {
 			j := newJournal("S1", "server")
 			j.add(protocol.KindSale, "a", sec, sec, line("X", 1))
