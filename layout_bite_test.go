@@ -122,10 +122,10 @@ var bites = []bite{
 	{"known file", "top level", "README.md", "Tillwire\n", ""},
 
 	{"home", "paths of one machine", "README.md", "see /" + "home/ada/notes\n", "one machine only"},
-	{"workplace", "paths of one machine", "agent/a.go", goFile("agent", "const p = \"/"+"work/main/x\"\n"), "one machine only"},
+	{"workplace", "paths of one machine", "agent/a.go", goFile("agent", "const p = \"/"+"workspace/x\"\n"), "one machine only"},
 	{"file URL", "paths of one machine", "README.md", "file:///" + "Users/ada/x\n", "one machine only"},
 	{"Windows home", "paths of one machine", "deploy/a.md", `C:\` + `Users\ada\x`, "one machine only"},
-	{"URL", "paths of one machine", "README.md", "https://shop.example/home/x and ../work/x and ~/home/x\n", ""},
+	{"URL", "paths of one machine", "README.md", "https://shop.example/home/x and ../workspace/x and ~/home/x\n", ""},
 	{"system path", "paths of one machine", "deploy/a.service", "ExecStart=/usr/bin/tillwire-agent\nReadWritePaths=/var/lib/tillwire\n", ""},
 	{"binary", "paths of one machine", "protocol/testdata/a.bin", "\x00 /" + "home/ada/x", ""},
 }

@@ -418,7 +418,7 @@ func topLevel(house *tree) (found []finding) {
 
 // machinePath is an absolute path into somebody's home or workplace. What
 // stands before the slash tells it from a URL's or a relative path's part.
-var machinePath = regexp.MustCompile(`(?:^|[^A-Za-z0-9_.~{}$*)/-])/+(?:home|Users|root|work|workspace|builds)/[A-Za-z0-9._-]+|[A-Za-z]:\\+Users\\+[A-Za-z0-9._-]+`)
+var machinePath = regexp.MustCompile(`(?:^|[^A-Za-z0-9_.~{}$*)/-])/+(?:home|Users|root|workspace|builds)/[A-Za-z0-9._-]+|[A-Za-z]:\\+Users\\+[A-Za-z0-9._-]+`)
 
 func machinePaths(house *tree) (found []finding) {
 	for _, b := range house.tracked {
