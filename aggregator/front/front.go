@@ -2,6 +2,7 @@ package front
 
 import (
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -17,10 +18,11 @@ type Answer func(b []byte, r *Request) ([]byte, bool)
 type Front struct {
 	ln     net.Listener
 	answer Answer
+	within timeouts
 	next   chan net.Conn
 	done   chan struct{}
 	once   sync.Once
-	served atomic.Uint64
+	second atomic.Int64 // since New, by tick: a clock that costs nothing to read
 
 	mu   sync.Mutex // guards open
 	open map[net.Conn]struct{}
@@ -29,13 +31,31 @@ type Front struct {
 
 // New starts accepting on a listener. Close ends it.
 func New(ln net.Listener, answer Answer) *Front {
-	f := &Front{ln: ln, answer: answer, next: make(chan net.Conn), done: make(chan struct{}), open: map[net.Conn]struct{}{}}
+	return start(ln, answer, timeouts{header: headerTimeout, write: writeTimeout, idle: idleTimeout})
+}
+
+// timeouts of a connection's reads and writes.
+type timeouts struct{ header, write, idle time.Duration }
+
+func start(ln net.Listener, answer Answer, within timeouts) *Front {
+	f := &Front{ln: ln, answer: answer, within: within, next: make(chan net.Conn), done: make(chan struct{}), open: map[net.Conn]struct{}{}}
 	f.wg.Go(f.accept)
+	f.wg.Go(f.tick)
 	return f
 }
 
-// Served counts the requests answered here.
-func (f *Front) Served() uint64 { return f.served.Load() }
+func (f *Front) tick() {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			f.second.Add(1)
+		case <-f.done:
+			return
+		}
+	}
+}
 
 // Addr is the listener's.
 func (f *Front) Addr() net.Addr { return f.ln.Addr() }
@@ -50,16 +70,19 @@ func (f *Front) Accept() (net.Conn, error) {
 	}
 }
 
-// Close stops accepting, ends the connections served here, and waits for them.
-// Those handed over are net/http's to end.
+// Close stops accepting, ends the connections served here, and waits for them;
+// an answer that is being written may take closeTimeout to get out. Those handed
+// over are net/http's to end.
 func (f *Front) Close() error {
 	var err error
 	f.once.Do(func() {
 		err = f.ln.Close()
 		close(f.done)
 		f.mu.Lock()
+		now := time.Now()
 		for c := range f.open {
-			_ = c.Close()
+			_ = c.SetReadDeadline(now)
+			_ = c.SetWriteDeadline(now.Add(closeTimeout))
 		}
 		f.mu.Unlock()
 	})
@@ -125,72 +148,103 @@ func (f *Front) serve(c net.Conn) {
 	}
 	buf := buffers.Get().(*[bufferBytes]byte)
 	defer buffers.Put(buf)
-	var out []byte
-	var renewed time.Time
-	n := 0
-	for {
-		now := time.Now()
-		switch {
-		case n > 0 || renewed.IsZero(): // a request has begun, or the first is due
-			_ = c.SetReadDeadline(now.Add(headerTimeout))
-			renewed = now.Add(-deadlineSlack)
-		case now.Sub(renewed) >= deadlineSlack:
-			_ = c.SetDeadline(now.Add(idleTimeout))
-			renewed = now
-		}
+	s := session{f: f, c: c}
+	for n := 0; s.renew(n > 0); {
 		k, err := c.Read(buf[n:])
-		n += k
-		if err != nil && k == 0 {
-			f.drop(c)
-			_ = c.Close()
-			return
-		}
-		answers, used, goOn := f.work(out[:0], buf[:n])
-		out = answers
-		if len(out) > 0 {
-			if _, err := c.Write(out); err != nil {
-				f.drop(c)
-				_ = c.Close()
+		if k == 0 && err != nil {
+			if n > 0 && errors.Is(err, io.EOF) {
+				f.handOver(c, buf[:n]) // net/http says what it thinks of half a request
 				return
 			}
+			break
 		}
-		if cap(out) > answerKept {
-			out = nil
+		n += k
+		used, goOn, err := s.answer(buf[:n])
+		if err != nil {
+			break
 		}
-		n = copy(buf[:], buf[used:n])
-		if !goOn || n == len(buf) {
-			f.drop(c)
+		if n = copy(buf[:], buf[used:n]); !goOn || n == len(buf) {
 			f.handOver(c, buf[:n])
 			return
 		}
 	}
+	f.drop(c)
+	_ = c.Close()
 }
 
-// work answers the complete requests at the start of b. used is how far it
-// came; goOn is false where net/http must go on from there.
-func (f *Front) work(out, b []byte) (_ []byte, used int, goOn bool) {
-	for used < len(b) {
-		r, size, v := parse(b[used:])
-		switch v {
-		case partial:
-			return out, used, true
-		case notMine:
-			return out, used, false
-		case mine:
-		}
-		answered, ok := f.answer(out, &r)
-		if !ok {
-			return out, used, false
-		}
-		f.served.Add(1)
-		out = answered
-		used += size
+// session is a connection while it is served here.
+type session struct {
+	f       *Front
+	c       net.Conn
+	r       Request
+	out     []byte
+	due     int64 // second of the clock in which the idle deadline is renewed
+	known   bool  // it has had its first deadline
+	hurried bool  // the deadline is that of a request that is not whole yet
+}
+
+// renew sets the deadlines of the next read and write where they are due: once
+// for a request that has begun, however it trickles, and rarely for an idle
+// connection. False when the front closes.
+func (s *session) renew(begun bool) bool {
+	second := s.f.second.Load()
+	read := s.f.within.idle
+	switch {
+	case begun && s.hurried:
+		return true
+	case begun || !s.known:
+		read, s.known, s.hurried, s.due = s.f.within.header, true, true, second
+	case second < s.due:
+		return true
+	default:
+		s.due = second + deadlineSlack
 	}
-	return out, used, true
+	now := time.Now()
+	_ = s.c.SetReadDeadline(now.Add(read))
+	_ = s.c.SetWriteDeadline(now.Add(s.f.within.write))
+	select {
+	case <-s.f.done: // its deadlines came before ours
+		return false
+	default:
+		return true
+	}
+}
+
+// answer answers the complete requests at the start of b, with a write for each
+// answerBytes of them. used is how far it came; goOn is false where net/http
+// must go on from there.
+func (s *session) answer(b []byte) (used int, goOn bool, err error) {
+	v := mine
+	for v == mine && used < len(b) {
+		out := s.out[:0]
+		for used < len(b) && len(out) < answerBytes {
+			var size int
+			if s.r, size, v = parse(b[used:]); v != mine {
+				break
+			}
+			var ok bool
+			if out, ok = s.f.answer(out, &s.r); !ok {
+				v = notMine
+				break
+			}
+			used += size
+			s.hurried = false
+		}
+		if len(out) > 0 {
+			if _, err := s.c.Write(out); err != nil {
+				return used, false, err
+			}
+		}
+		if s.out = out; cap(out) > answerBytes {
+			s.out = nil
+		}
+	}
+	return used, v != notMine, nil
 }
 
 // handOver gives a connection to net/http, with what was read of it.
 func (f *Front) handOver(c net.Conn, read []byte) {
+	f.drop(c)
 	_ = c.SetDeadline(time.Time{})
 	rest := append([]byte(nil), read...)
 	select {

@@ -2,17 +2,24 @@ package front
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 )
+
+const testHeader = 300 * time.Millisecond
 
 // serving is a front before a net/http that says who it is.
 func serving(t *testing.T) string {
@@ -21,13 +28,16 @@ func serving(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := New(ln, func(b []byte, r *Request) ([]byte, bool) {
+	f := start(ln, func(b []byte, r *Request) ([]byte, bool) {
+		if string(r.SKU) == "long" {
+			return append(fmt.Appendf(b, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", answerBytes), make([]byte, answerBytes)...), true
+		}
 		if string(r.SKU) == "unknown" {
 			return b, false
 		}
 		body := fmt.Sprintf("front %s %s", r.SKU, r.Location)
 		return fmt.Appendf(b, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body), true
-	})
+	}, timeouts{header: testHeader, write: time.Second, idle: time.Minute})
 	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		_, _ = fmt.Fprintf(w, "net/http %s %s %s", r.Method, r.URL, body)
@@ -47,6 +57,9 @@ func serving(t *testing.T) string {
 	return ln.Addr().String()
 }
 
+// endOfPieces closes the sending side.
+const endOfPieces = "\x00end"
+
 // talk sends pieces one after the other and reads n answers' bodies.
 func talk(t *testing.T, addr string, n int, pieces ...string) []string {
 	t.Helper()
@@ -59,6 +72,12 @@ func talk(t *testing.T, addr string, n int, pieces ...string) []string {
 	for i, p := range pieces {
 		if i > 0 {
 			time.Sleep(20 * time.Millisecond) // let the piece before arrive alone
+		}
+		if p == endOfPieces {
+			if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			continue
 		}
 		if _, err := c.Write([]byte(p)); err != nil {
 			t.Fatal(err)
@@ -107,6 +126,9 @@ func TestWhoAnswers(t *testing.T) {
 		{"HTTP/1.0", "net/http GET /v1/availability/A ", []string{"GET /v1/availability/A HTTP/1.0\r\nHost: x\r\n\r\n"}},
 		{"no host", "400 Bad Request: missing required Host header", []string{"GET /v1/availability/A HTTP/1.1\r\nX: y\r\n\r\n"}},
 		{"two hosts", "400 Bad Request: too many Host headers", []string{"GET /v1/availability/A HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n"}},
+		{"half a request and the end", "400 Bad Request", []string{"GET /v1/availability/A HTTP/1.1\r\nHost: x", endOfPieces}},
+		{"bare line feeds", "net/http GET /v1/availability/A ", []string{"GET /v1/availability/A HTTP/1.1\nHost: x\n\n"}},
+		{"a bad line before the end", "400 Bad Request", []string{"GET /v1/availability/A HTTP/1.1\r\nbad line\r\n"}},
 		{"a folded header", "400 Bad Request", []string{"GET /v1/availability/A HTTP/1.1\r\nHost: x\r\n y\r\n\r\n"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -135,6 +157,132 @@ func TestHeadersBeyondTheBufferAreForNetHTTP(t *testing.T) {
 	if got[0] != "net/http GET /v1/availability/A " {
 		t.Errorf("got %q", got[0])
 	}
+}
+
+func TestATricklingRequestEndsInTime(t *testing.T) {
+	addr := serving(t)
+	c := dial(t, addr)
+	begin := time.Now()
+	var err error
+	for i := 0; err == nil && time.Since(begin) < 10*testHeader; i++ {
+		if i == 0 {
+			_, err = c.Write([]byte("GET /v1/availability/A HTTP/1.1\r\nHost: x\r\nX: "))
+		} else {
+			_, err = c.Write([]byte("y"))
+		}
+		time.Sleep(testHeader / 10) // each byte well within the time, all together not
+	}
+	if err == nil {
+		t.Errorf("a request that trickles is still read after %s, allowed are %s", time.Since(begin), testHeader)
+	}
+}
+
+func TestAnIdleConnectionIsKept(t *testing.T) {
+	addr := serving(t)
+	c := dial(t, addr)
+	in := bufio.NewReader(c)
+	for i, piece := range []string{get("/v1/availability/A"), get("/v1/availability/A") + "GET /v1/avail", "ability/B" + tail, get("/v1/availability/A")} {
+		if i != 2 { // the third ends a request that has begun
+			time.Sleep(testHeader * 3 / 2 * time.Duration(min(i, 1)))
+		}
+		if _, err := c.Write([]byte(piece)); err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatalf("request %d: %v", i, err)
+		}
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestAFloodThatReadsNothing: requests whose answers nobody takes hold neither
+// memory for all of them nor the connection for ever.
+func TestAFloodThatReadsNothing(t *testing.T) {
+	addr := serving(t)
+	c := dial(t, addr)
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	flood := []byte(strings.Repeat(get("/v1/availability/long"), 100))
+	for {
+		if _, err := c.Write(flood); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatal("still connected")
+		} else if err != nil {
+			return
+		}
+	}
+}
+
+func dial(t *testing.T, addr string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// TestManyClientsAndClose: clients of both kinds, torn and pipelined, while the
+// front closes under them.
+func TestManyClientsAndClose(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+	f := New(ln, func(b []byte, _ *Request) ([]byte, bool) { return append(b, answer...), true })
+	srv := &http.Server{Handler: http.NotFoundHandler(), ReadHeaderTimeout: time.Second}
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(f) }()
+	var wg sync.WaitGroup
+	var answered atomic.Int64
+	for i := range 16 {
+		wg.Go(func() {
+			c, err := net.Dial("tcp", ln.Addr().String())
+			if err != nil {
+				return
+			}
+			defer func() { _ = c.Close() }()
+			_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+			two := get("/v1/availability/A") + get("/v1/availability/B")
+			got := make([]byte, 2*len(answer))
+			for n := 0; ; n++ {
+				cut := (n + i) % len(two)
+				if _, err := c.Write([]byte(two[:cut])); err != nil {
+					return
+				}
+				if _, err := c.Write([]byte(two[cut:])); err != nil {
+					return
+				}
+				if _, err := io.ReadFull(c, got); err != nil {
+					return // closed, and not in the midst of an answer
+				}
+				if string(got) != answer+answer {
+					t.Errorf("got %q", got)
+					return
+				}
+				if answered.Add(1); i%4 == 3 && n == 20 {
+					_, _ = c.Write([]byte(get("/other"))) // net/http's from here on
+					return
+				}
+			}
+		})
+	}
+	for answered.Load() < 500 {
+		runtime.Gosched()
+	}
+	stop, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := srv.Shutdown(stop); err != nil {
+		t.Error(err)
+	}
+	if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+		t.Error(err)
+	}
+	wg.Wait()
 }
 
 func TestConnectionsEndWithClose(t *testing.T) {
@@ -173,6 +321,11 @@ func FuzzParse(f *testing.F) {
 		req, err := http.ReadRequest(bufio.NewReader(strings.NewReader(string(b[:size]))))
 		if err != nil {
 			t.Fatalf("net/http refuses %q: %v", b[:size], err)
+		}
+		for n := range size { // torn anywhere, it is waited for
+			if _, _, v := parse(b[:n]); v != partial {
+				t.Fatalf("%q: its first %d bytes are judged %d", b[:size], n, v)
+			}
 		}
 		want := "/v1/availability/" + string(r.SKU)
 		if req.Method != http.MethodGet || req.URL.Path != want || req.URL.Query().Get("location") != string(r.Location) ||

@@ -38,23 +38,30 @@ func parse(b []byte) (r Request, size int, v verdict) {
 		return r, 0, notMine
 	}
 	end := bytes.Index(b, []byte("\r\n\r\n"))
-	if end < 0 {
-		return r, 0, partial
+	if end < 0 { // judge the lines that are there: net/http answers bad ones at once
+		if lines := bytes.LastIndexByte(b, '\n') + 1; lines > 0 && !r.lines(b[len(path):lines]) {
+			return Request{}, 0, notMine
+		}
+		return Request{}, 0, partial
 	}
-	rest := b[len(path) : end+2]
+	if !r.lines(b[len(path):end+2]) || r.Host == nil {
+		return Request{}, 0, notMine
+	}
+	return r, end + 4, mine
+}
+
+// lines reads whole lines from the SKU on.
+func (r *Request) lines(rest []byte) bool {
 	if r.SKU, rest = word(rest); r.SKU == nil || isRoute(r.SKU) {
-		return r, 0, notMine
+		return false
 	}
 	if after, ok := bytes.CutPrefix(rest, query); ok {
 		if r.Location, rest = word(after); r.Location == nil {
-			return r, 0, notMine
+			return false
 		}
 	}
 	rest, ok := bytes.CutPrefix(rest, protocol)
-	if !ok || !r.headers(rest) {
-		return r, 0, notMine
-	}
-	return r, end + 4, mine
+	return ok && r.headers(rest)
 }
 
 // isRoute: what stands in a SKU's place but is another call.
@@ -117,7 +124,7 @@ func (r *Request) headers(b []byte) bool {
 			return false
 		}
 	}
-	return r.Host != nil
+	return true
 }
 
 func token(b []byte) bool {
