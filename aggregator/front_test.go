@@ -1,16 +1,53 @@
 package aggregator_test
 
 import (
+	"bufio"
+	"bytes"
+	"io"
+	"net"
 	"net/http"
 	"regexp"
 	"sort"
 	"strings"
 	"testing"
+	"time"
 
 	"tillwire/aggregator"
 )
 
 var moments = regexp.MustCompile(`"(as_of|lag_s)":("[^"]*"|[0-9.]+)`)
+
+// raw asks on a connection of its own, which is the front's until it gives it
+// away: a pooled one may be net/http's already. Only the front leaves blanks
+// before the length, which tells who answered.
+func (r *running) raw(path, host string, headers ...string) (a answer, front bool) {
+	r.t.Helper()
+	c, err := net.Dial("tcp", r.agg.HTTPAddr())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	if r.key != "" {
+		headers = append(headers, "Authorization: Bearer "+r.key)
+	}
+	lines := append([]string{"GET " + path + " HTTP/1.1", "Host: " + host}, headers...)
+	if _, err := io.WriteString(c, strings.Join(lines, "\r\n")+"\r\n\r\n"); err != nil {
+		r.t.Fatal(err)
+	}
+	var seen bytes.Buffer
+	resp, err := http.ReadResponse(bufio.NewReader(io.TeeReader(c, &seen)), nil)
+	if err != nil {
+		r.t.Fatalf("%s: %v", path, err)
+	}
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	a = answer{resp.StatusCode, resp.Header, b}
+	r.hold(routeAvail, a)
+	return a, strings.Contains(seen.String(), "Content-Length:  ")
+}
 
 // TestSameAnswers asks both ways: through the front, and through net/http (a
 // header that the front leaves to it). Only the moment may differ, and what is
@@ -19,43 +56,72 @@ func TestSameAnswers(t *testing.T) {
 	for name, dev := range map[string]bool{"dev": true, "with keys": false} {
 		t.Run(name, func(t *testing.T) {
 			r := start(t, dev)
-			key, err := aggregator.IssueKey(r.cfg, "ops", "ann")
-			if err != nil {
-				t.Fatal(err)
-			}
-			r.key = key
+			r.key = issue(t, r, "ops", "ann")
 			r.do(routeEvents, "/v1/feeds/wms/events", `{"events":[`+receipt("r1", "4006381333931", 5.5)+","+receipt("r2", "B-1", 3)+`]}`)
-			slow := func(q *http.Request) { q.Header.Set("Te", "x") }
-			for _, path := range []string{
-				"/v1/availability/4006381333931", "/v1/availability/04006381333931?location=DC1", "/v1/availability/B-1?location=nowhere",
-				"/v1/availability/B-1", "/v1/availability/unknown", "/v1/availability/4006381333932",
+			for _, c := range []struct {
+				path  string
+				front bool
+			}{
+				{"/v1/availability/4006381333931", true},
+				{"/v1/availability/04006381333931?location=DC1", true},
+				{"/v1/availability/B-1?location=nowhere", true},
+				{"/v1/availability/B-1", true},
+				{"/v1/availability/B-1?location=DC1,S1", false},
+				{"/v1/availability/B%2D1", false},
+				{"/v1/availability/B-1?group=North", false},
+				{"/v1/availability/unknown", false},
+				{"/v1/availability/4006381333932", false}, // a wrong check digit
 			} {
-				fast, long := r.do(routeAvail, path, ""), r.do(routeAvail, path, "", slow)
+				fast, front := r.raw(c.path, r.agg.HTTPAddr())
+				long, both := r.raw(c.path, r.agg.HTTPAddr(), "Te: x")
+				if front != c.front || both {
+					t.Errorf("%s: answered by the front: %t, want %t; the long way: %t", c.path, front, c.front, both)
+				}
 				if fast.status != long.status || moments.ReplaceAllString(string(fast.body), "") != moments.ReplaceAllString(string(long.body), "") {
-					t.Errorf("%s:\nfront    %d %s\nnet/http %d %s", path, fast.status, fast.body, long.status, long.body)
+					t.Errorf("%s:\nfront    %d %s\nnet/http %d %s", c.path, fast.status, fast.body, long.status, long.body)
 				}
 				if f, l := names(fast.header), names(long.header); f != l {
-					t.Errorf("%s: headers\nfront    %s\nnet/http %s", path, f, l)
+					t.Errorf("%s: headers\nfront    %s\nnet/http %s", c.path, f, l)
 				}
-			}
-			r.key = "twk1.ops.mallory.1.x"
-			if got := r.do(routeAvail, "/v1/availability/B-1", ""); !dev && got.status != http.StatusUnauthorized {
-				t.Errorf("a forged key: %d", got.status)
-			}
-			r.key = ""
-			if got := r.do(routeAvail, "/v1/availability/B-1", "", func(q *http.Request) { q.Host = "evil.example" }); got.status != http.StatusMisdirectedRequest {
-				t.Errorf("another host: %d", got.status)
-			}
-			feed, err := aggregator.IssueKey(r.cfg, "feed", "wms")
-			if err != nil {
-				t.Fatal(err)
-			}
-			r.key = feed
-			if got := r.do(routeAvail, "/v1/availability/B-1", ""); !dev && got.status != http.StatusForbidden {
-				t.Errorf("a feed's key: %d", got.status)
 			}
 		})
 	}
+}
+
+// TestTheFrontRefusesNobodyLess: what the API refuses is refused on the front's
+// connections too, after the same was allowed to another.
+func TestTheFrontRefusesNobodyLess(t *testing.T) {
+	r := start(t, false)
+	r.key = issue(t, r, "ops", "ann")
+	r.do(routeEvents, "/v1/feeds/wms/events", `{"events":[`+receipt("r2", "B-1", 3)+`]}`)
+	good, feed := r.key, issue(t, r, "feed", "wms")
+	for _, c := range []struct {
+		name, key, host string
+		status          int
+		front           bool
+	}{
+		{"a good key", good, r.agg.HTTPAddr(), http.StatusOK, true},
+		{"a forged key", "twk1.ops.mallory.1.x", r.agg.HTTPAddr(), http.StatusUnauthorized, false},
+		{"a good key with a letter more", good + "x", r.agg.HTTPAddr(), http.StatusUnauthorized, false},
+		{"no key", "", r.agg.HTTPAddr(), http.StatusUnauthorized, false},
+		{"a feed's key", feed, r.agg.HTTPAddr(), http.StatusForbidden, false},
+		{"another host", good, "evil.example", http.StatusMisdirectedRequest, false},
+		{"the good key again", good, r.agg.HTTPAddr(), http.StatusOK, true},
+	} {
+		r.key = c.key
+		if a, front := r.raw("/v1/availability/B-1", c.host); a.status != c.status || front != c.front {
+			t.Errorf("%s: %d, by the front: %t; want %d, %t", c.name, a.status, front, c.status, c.front)
+		}
+	}
+}
+
+func issue(t *testing.T, r *running, role, name string) string {
+	t.Helper()
+	key, err := aggregator.IssueKey(r.cfg, role, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
 }
 
 // names lists the headers, with their values where those must be the same.
