@@ -108,6 +108,7 @@ type session struct {
 	tries   int   // greeting: HELLOs unanswered
 	at      uint64
 	atSet   bool   // the next HELLO speaks of at
+	told    bool   // this connection has had a HELLO that speaks of at
 	install string // journal that HELLO spoke of
 
 	epoch, lease, generation uint64
@@ -143,7 +144,7 @@ func (s *session) Step(now int64, in Input) []Effect {
 	s.out = s.out[:0]
 	switch in.Kind {
 	case onConnected:
-		s.phase, s.tries, s.awaiting = offline, 0, false
+		s.phase, s.tries, s.awaiting, s.told = offline, 0, false, false
 		s.hello(now, &in)
 	case onLost:
 		s.phase, s.awaiting, s.atSet, s.flights = offline, false, false, s.flights[:0]
@@ -214,6 +215,18 @@ func (s *session) again(now int64, least time.Duration, why string) {
 	s.rest(now, wait, why)
 }
 
+// tell says HELLO of the seq where the two sides differ: at once on each
+// connection, for until the aggregator hears of it nothing can get better, and
+// a connection that a clone takes away must not count against the next one.
+func (s *session) tell(now int64, why string) {
+	if s.told {
+		s.again(now, 0, why)
+		return
+	}
+	s.told = true
+	s.rest(now, 0, why)
+}
+
 // welcome opens a session, or finds that the two sides do not agree.
 //
 //	chain there = own chain   → send from merged_seq+1
@@ -243,7 +256,7 @@ func (s *session) welcome(now int64, in *Input) {
 		}
 		s.n.Forks++
 		s.at, s.atSet = w.MergedSeq, true
-		s.again(now, 0, fmt.Sprintf("journal and aggregator differ at seq %d (head %d)", w.MergedSeq, in.Journal.Head))
+		s.tell(now, fmt.Sprintf("journal and aggregator differ at seq %d (head %d)", w.MergedSeq, in.Journal.Head))
 		return
 	}
 	s.n.Welcomes++

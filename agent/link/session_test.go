@@ -539,3 +539,29 @@ func TestBackoff(t *testing.T) {
 		}
 	}
 }
+
+// TestForkIsToldAtOnceHoweverOftenTheConnectionWent: a clone took the
+// connection many times, each time before the fork was told. The next
+// connection tells it without delay.
+func TestForkIsToldAtOnceHoweverOftenTheConnectionWent(t *testing.T) {
+	d := newDesk(t, 200)
+	other := func(w *protocol.Welcome) { w.MergedSeq, w.ChainMerged = 195, protocol.Chain{99} }
+	for range 30 {
+		d.connect()
+		did := d.welcome(other)
+		if n := len(did); n == 0 || did[n-1].Do != SayHello || !did[n-1].At || did[n-1].Seq != 195 {
+			t.Fatalf("a fork was answered by %+v, not by a HELLO at 195", did)
+		}
+		d.step(Input{Kind: onLost})
+	}
+	d.connect()
+	d.welcome(other)
+	hellos := d.s.n.Hellos
+	for range 10 {
+		d.welcome(other)
+		d.after(time.Second)
+	}
+	if got := d.s.n.Hellos - hellos; got < 3 || got > 8 {
+		t.Fatalf("%d HELLOs in 10 s to an aggregator that does not mend a fork; wanted a few, ever slower", got)
+	}
+}
