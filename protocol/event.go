@@ -32,8 +32,13 @@ type Event struct {
 	Zone             string
 	Reason           string // adjustments
 	Complete         bool   // snapshots: SKUs not named are zero
-	Action           string // holds: accept, reject, picked, collected
+	Action           string // holds: accept, reject, picked, collected; kits: build, break; transfers: write_off
 	Flags            EventFlags
+
+	ExpectedAt    Stamp  // advices: when the goods are expected
+	ClockOffsetUS int64  // clocks: aggregator − agent; documents posted late: agent − register, as learnt from the register's earlier ones
+	ClockErrorUS  int64  // bound of the error of ClockOffsetUS; 0 = the offset is not known
+	Body          []byte // reservations, items, policies, decisions: their own JSON
 }
 
 // EventFlags mark what was derived or repaired on the way in.
@@ -45,11 +50,13 @@ const (
 	FlagMasked                                 // a card number was masked in a text field
 	FlagBadCheckDigit                          // legacy source: an SKU kept under its raw code
 	FlagZoneless                               // legacy source: local time without zone
+	FlagBadVerifier                            // a price-embedded barcode's price verifier is wrong; kept under the raw code
+	FlagNoUnitPrice                            // a price-embedded barcode came without regular unit price; kept under the raw code
 )
 
 // Line is one article of a document. Quantity is as the document's kind counts
 // it: positive on sales, returns, receipts, transfers, counts; signed on
-// adjustments only.
+// adjustments, and on a kit's lines (the set positive, its parts negative).
 type Line struct {
 	Line        int // the document's own line number
 	SKU         SKU
@@ -60,7 +67,17 @@ type Line struct {
 	CountedAt   Stamp       // counts: when this line was counted; zero = event time
 	Cut         uint64      // counts: highest seq of the own journal off the shelf by then
 	Zone        string
-	RawCode     string // what was scanned, where it differs from SKU
+	RawCode     string       // what was scanned, where it differs from SKU
+	Cuts        []SiblingCut // counts: cuts over the store's other journals, where the counter could see them
+	Stance      Stance       // snapshots
+}
+
+// SiblingCut is the highest seq of another journal of the store whose goods were
+// off the shelf when a line was counted.
+type SiblingCut struct {
+	Agent AgentID
+	Epoch uint64
+	Seq   uint64
 }
 
 // Stamp is a moment with the zone offset in which it was told.

@@ -20,10 +20,18 @@ const (
 	KindStatusChange Kind = 8  // CBV holding / releasing: between dispositions
 	KindSnapshot     Kind = 9  // a system's full statement; never a movement
 	KindHold         Kind = 10 // store's answer to a pickup or ship-from-store task
+	KindReservation  Kind = 11 // commerce:reserve, our own extension (CBV "reserving" means something else)
+	KindItem         Kind = 12 // item master: units of measure, bill of materials
+	KindPolicy       Kind = 13 // what is held back from sale: safety stock, fences, buffers
+	KindAdvice       Kind = 14 // UN/EDIFACT DESADV and ORDERS: expected goods; never moves on hand
+	KindKit          Kind = 15 // CBV assembling / disassembling: build and break of sets
+	KindClock        Kind = 16 // the agent's estimate of its own clock, journaled where it changes
+	KindDecision     Kind = 17 // what a person decided of a reconciliation, with who and why
 )
 
 var kindNames = [...]string{
 	"", "sale", "return", "void", "count", "receipt", "adjustment", "transfer", "status_change", "snapshot", "hold",
+	"reservation", "item", "policy", "advice", "kit", "clock", "decision",
 }
 
 // String is the name used in JSON, URLs and logs.
@@ -109,6 +117,16 @@ const (
 	ScopeSKU  Scope = 1
 	ScopeZone Scope = 2
 	ScopeFull Scope = 3 // zeroes what was not counted
+)
+
+// Stance of a snapshot's line: what became of the statement when it was taken.
+// It is decided once and journaled, so that a replay need not decide again.
+type Stance uint8
+
+// Stances; numbers are on the wire.
+const (
+	StanceAnchor Stance = 0 // the statement is the number from here on
+	StanceDrift  Stance = 1 // kept as evidence: it moves nothing
 )
 
 // Reasons an adjustment may give.

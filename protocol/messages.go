@@ -109,6 +109,7 @@ type Heartbeat struct {
 	ClockErrorMS    int64             `json:"clock_error_ms"`
 	AgentVersion    string            `json:"agent_version"`
 	ConfigVersion   uint64            `json:"config_version"`
+	HoldsRev        uint64            `json:"holds_rev,omitempty"` // of the Holds that the agent has stored
 	BootReason      string            `json:"boot_reason,omitempty"`
 	UptimeS         int64             `json:"uptime_s"`
 	Counters        map[string]uint64 `json:"counters,omitempty"` // every rejection and quarantine

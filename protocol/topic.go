@@ -16,6 +16,7 @@ const (
 	UpWill      Channel = "up/will"
 	DnWelcome   Channel = "dn/welcome"
 	DnAck       Channel = "dn/ack"
+	DnHolds     Channel = "dn/holds" // desired state of the store's tasks
 )
 
 // Topic composes the topic of a channel. node is used by the journal and
@@ -49,7 +50,7 @@ func ParseTopic(topic string) (o Origin, ch Channel, node string, ok bool) {
 			return o, "", "", false
 		}
 		return o, ch, p[4], true
-	case UpHello, UpWill, DnWelcome, DnAck:
+	case UpHello, UpWill, DnWelcome, DnAck, DnHolds:
 		return o, ch, "", len(p) == 4
 	}
 	return o, "", "", false
