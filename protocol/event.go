@@ -35,10 +35,11 @@ type Event struct {
 	Action           string // holds: accept, reject, picked, collected; kits: build, break; transfers: write_off
 	Flags            EventFlags
 
-	ExpectedAt    Stamp  // advices: when the goods are expected
-	ClockOffsetUS int64  // clocks: aggregator − agent; documents posted late: agent − register, as learnt from the register's earlier ones
-	ClockErrorUS  int64  // bound of the error of ClockOffsetUS; 0 = the offset is not known
-	Body          []byte // reservations, items, policies, decisions: their own JSON
+	ExpectedAt    Stamp        // advices: when the goods are expected
+	ClockOffsetUS int64        // clocks: aggregator − agent; documents posted late: agent − register, as learnt from the register's earlier ones
+	ClockErrorUS  int64        // bound of the error of ClockOffsetUS; 0 = the offset is not known
+	Acks          []JournalAck // snapshots: what the stating system had processed of which journal
+	Body          []byte       // reservations, items, policies, decisions: their own JSON
 }
 
 // EventFlags mark what was derived or repaired on the way in.
@@ -78,6 +79,13 @@ type SiblingCut struct {
 	Agent AgentID
 	Epoch uint64
 	Seq   uint64
+}
+
+// JournalAck is the highest seq of a journal that a stating system had processed.
+type JournalAck struct {
+	Origin Origin
+	Epoch  uint64 // 0 = the first
+	Seq    uint64
 }
 
 // Stamp is a moment with the zone offset in which it was told.

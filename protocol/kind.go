@@ -79,6 +79,10 @@ const (
 	DispositionUnknown    Disposition = 4 // receiptless return, not yet judged
 )
 
+// DispositionsUnsellable is how many dispositions are on hand but unavailable:
+// damaged, quarantine and unknown, in this order from DispositionDamaged on.
+const DispositionsUnsellable = 3
+
 var dispositionNames = [...]string{"", "sellable", "damaged", "quarantine", "unknown"}
 
 func (d Disposition) String() string {
