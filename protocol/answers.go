@@ -54,10 +54,19 @@ type AvailabilityLocation struct {
 type Explanation struct {
 	SKU       SKU           `json:"sku"`
 	Location  StoreID       `json:"location"`
-	Anchor    *ExplainLine  `json:"anchor"` // null: never counted; starts at zero
-	Lines     []ExplainLine `json:"lines"`  // newest first
+	Anchor    *ExplainLine  `json:"anchor"`             // null: never counted; starts at zero
+	Lines     []ExplainLine `json:"lines"`              // newest first
+	At        *time.Time    `json:"at,omitempty"`       // business time asked for: what happened later is left out
+	KnownAt   *time.Time    `json:"known_at,omitempty"` // what was merged later is left out
 	Truncated uint64        `json:"truncated,omitempty"`
 	Rest      Quantity      `json:"rest"` // Σ effect of the lines not shown
+
+	UnavailableBy   UnavailableBy   `json:"unavailable_by"`
+	RestUnavailable UnavailableBy   `json:"rest_unavailable,omitzero"` // of the lines not shown
+	Incoming        Quantity        `json:"incoming"`
+	Flows           []ExplainFlow   `json:"flows,omitempty"`
+	Holds           []ExplainHold   `json:"holds,omitempty"`
+	Buffers         []ExplainBuffer `json:"buffers,omitempty"`
 	Quantities
 	RiskBuffer  Quantity  `json:"risk_buffer"`
 	Available   Quantity  `json:"available"`
@@ -86,7 +95,12 @@ type ExplainLine struct {
 	InTransit   Quantity  `json:"in_transit,omitempty"`
 	Unavailable Quantity  `json:"unavailable,omitempty"`
 	InsideCut   bool      `json:"inside_cut,omitempty"` // was off the shelf when counted: changes variance only
-	Flags       []string  `json:"flags,omitempty"`      // by_event_time, derived, …
+	Flags       []string  `json:"flags,omitempty"`      // by_event_time, by_clock, between_zone_cuts, derived_quantity, …
+	Item        uint64    `json:"item_version,omitempty"`
+	Incoming    Quantity  `json:"incoming,omitempty"`
+
+	UnavailableBy UnavailableBy `json:"unavailable_by,omitzero"`
+	Flow          string        `json:"flow,omitempty"` // the transfer or advice that it moves
 }
 
 // Variance of a count against the book at its cut.
@@ -94,7 +108,9 @@ type Variance struct {
 	Counted     Quantity `json:"counted"`
 	Book        Quantity `json:"book"`
 	LateSales   int      `json:"late_movements"` // arrived after the count, but belong before it
+	LateUnits   Quantity `json:"late_units"`     // Σ of their effect
 	Unexplained Quantity `json:"unexplained"`
+	Sum         string   `json:"sum"` // in words, e.g. "2 late movements (−3), 1 unexplained"
 }
 
 // Presence of a store or agent: four different phone calls for store IT.

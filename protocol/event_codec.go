@@ -37,6 +37,12 @@ const (
 	fComplete
 	fAction
 	fFlags
+	fExpectedUS
+	fExpectedOffset
+	fClockOffsetUS
+	fClockErrorUS
+	fAck
+	fBody
 )
 
 // Field numbers of message Line.
@@ -53,6 +59,8 @@ const (
 	lCut
 	lZone
 	lRawCode
+	lSiblingCut
+	lStance
 )
 
 // AppendEvent appends e in protobuf wire format, fields in ascending order and
@@ -94,7 +102,15 @@ func AppendEvent(b []byte, e *Event) []byte {
 		b = appendUint(b, fComplete, 1)
 	}
 	b = appendString(b, fAction, e.Action)
-	return appendUint(b, fFlags, uint64(e.Flags))
+	b = appendUint(b, fFlags, uint64(e.Flags))
+	b = appendSint(b, fExpectedUS, e.ExpectedAt.US)
+	b = appendSint(b, fExpectedOffset, int64(e.ExpectedAt.OffsetMin))
+	b = appendSint(b, fClockOffsetUS, e.ClockOffsetUS)
+	b = appendSint(b, fClockErrorUS, e.ClockErrorUS)
+	for i := range e.Acks {
+		b = appendAck(b, &e.Acks[i])
+	}
+	return appendString(b, fBody, string(e.Body))
 }
 
 func appendLine(b []byte, l *Line) []byte {
@@ -109,7 +125,11 @@ func appendLine(b []byte, l *Line) []byte {
 	b = appendSint(b, lCountedOffset, int64(l.CountedAt.OffsetMin))
 	b = appendUint(b, lCut, l.Cut)
 	b = appendString(b, lZone, l.Zone)
-	return appendString(b, lRawCode, l.RawCode)
+	b = appendString(b, lRawCode, l.RawCode)
+	for i := range l.Cuts {
+		b = appendCut(b, &l.Cuts[i])
+	}
+	return appendUint(b, lStance, uint64(l.Stance))
 }
 
 // fixLength writes the length of b[at+1:] into the byte kept free at b[at],
@@ -237,6 +257,18 @@ func (e *Event) setField(f field) error {
 		e.Complete = f.num != 0
 	case fFlags:
 		return narrow(&e.Flags, f.num)
+	case fExpectedUS:
+		e.ExpectedAt.US = protowire.DecodeZigZag(f.num)
+	case fExpectedOffset:
+		return offset(&e.ExpectedAt, f.num)
+	case fClockOffsetUS:
+		e.ClockOffsetUS = protowire.DecodeZigZag(f.num)
+	case fClockErrorUS:
+		e.ClockErrorUS = protowire.DecodeZigZag(f.num)
+	case fAck:
+		return e.decodeAck(f.raw)
+	case fBody:
+		e.Body = append([]byte(nil), f.raw...)
 	default:
 		if p := e.stringField(f.number); p != nil {
 			*p = string(f.raw)
@@ -352,22 +384,39 @@ func (l *Line) setField(f field) error {
 		l.Zone = string(f.raw)
 	case lRawCode:
 		l.RawCode = string(f.raw)
+	case lSiblingCut:
+		return l.decodeCut(f.raw)
+	case lStance:
+		return narrow(&l.Stance, f.num)
 	}
 	return nil
 }
 
-// ContentHash tells two different documents with one id apart. Cuts are left
-// out: they are the agent's, not the POS's, and a retry would get another.
-// Traceparent is left out too: a retry may carry a new one.
+// ContentHash tells two different documents with one id apart. What the agent or
+// the aggregator adds is left out, since a retry would get another: cuts, the
+// register's clock, the stance of a statement's lines. Traceparent is left out
+// too: a retry may carry a new one.
 func (e *Event) ContentHash() [8]byte {
 	c := *e
 	c.Traceparent = ""
-	if e.Kind == KindCount {
+	if e.Kind != KindClock {
+		c.ClockOffsetUS, c.ClockErrorUS = 0, 0
+	}
+	if e.Kind == KindCount || e.Kind == KindSnapshot {
 		c.Lines = append([]Line(nil), e.Lines...)
 		for i := range c.Lines {
-			c.Lines[i].Cut = 0
+			c.Lines[i].Cut, c.Lines[i].Cuts, c.Lines[i].Stance = 0, nil, StanceAnchor
 		}
 	}
 	sum := sha256.Sum256(AppendEvent(make([]byte, 0, 512), &c))
 	return [8]byte(sum[:8])
+}
+
+// HashesWhole tells that ContentHash is the hash of the event's own bytes, so
+// that who has them need not write them again.
+func (e *Event) HashesWhole() bool {
+	if e.Traceparent != "" || e.Kind == KindCount || e.Kind == KindSnapshot {
+		return false
+	}
+	return e.Kind == KindClock || e.ClockOffsetUS == 0 && e.ClockErrorUS == 0
 }

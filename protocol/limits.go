@@ -9,6 +9,8 @@ const (
 	IDBytesMax          = 128     // document_id, register, transfer_id, …
 	NameBytesMax        = 64      // store, agent, location, source
 	DocumentLinesMax    = 1000    // lines in one POS or feed document
+	CutsMax             = 64      // sibling journals cut by one count line
+	AcksMax             = 5000    // journals that one snapshot acknowledges
 	BodyBytesMax        = 1 << 20 // agent HTTP bodies
 	FeedBodyBytesMax    = 16 << 20
 	BulkEventsMax       = 1000 // documents in one POST /v1/events or feed call
