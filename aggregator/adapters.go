@@ -10,6 +10,7 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 
+	"tillwire/aggregator/merge"
 	"tillwire/aggregator/web"
 	"tillwire/protocol"
 )
@@ -84,7 +85,7 @@ func (a *Aggregator) webOptions(manual []byte) web.Options {
 		Now: a.deps.Now, Log: a.deps.Log, Dev: a.cfg.Dev, Version: a.deps.Version, Manual: manual, Fleet: a.fleet,
 		Availability: func(sku protocol.SKU) (protocol.Availability, bool) { return a.model.Get(sku, nil) },
 		Explain: func(sku protocol.SKU, loc protocol.StoreID, limit int) (protocol.Explanation, error) {
-			x, err := a.ingest.Explain(context.Background(), sku, loc, limit, 0)
+			x, err := a.ingest.Explain(context.Background(), sku, loc, merge.Question{Limit: limit})
 			if err != nil {
 				return protocol.Explanation{}, err
 			}
@@ -121,8 +122,8 @@ func (a *Aggregator) dated(x *protocol.Explanation) *protocol.Explanation {
 }
 
 // Explain is the door's explanation, dated.
-func (d door) Explain(ctx context.Context, sku protocol.SKU, loc protocol.StoreID, limit int, knownUS int64) (*protocol.Explanation, error) {
-	x, err := d.a.ingest.Explain(ctx, sku, loc, limit, knownUS)
+func (d door) Explain(ctx context.Context, sku protocol.SKU, loc protocol.StoreID, q merge.Question) (*protocol.Explanation, error) {
+	x, err := d.a.ingest.Explain(ctx, sku, loc, q)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"tillwire/aggregator/merge"
 	"tillwire/protocol"
 	"tillwire/store/ledger"
 )
@@ -35,7 +36,7 @@ type Exceptions interface {
 
 // Door takes decisions and documents; it answers when they are durable.
 type Door interface {
-	Explain(ctx context.Context, sku protocol.SKU, loc protocol.StoreID, limit int, knownUS int64) (*protocol.Explanation, error)
+	Explain(ctx context.Context, sku protocol.SKU, loc protocol.StoreID, q merge.Question) (*protocol.Explanation, error)
 	Retry(ctx context.Context, id string) (protocol.Exception, error)
 	Discard(ctx context.Context, id, note string) (protocol.Exception, error)
 }

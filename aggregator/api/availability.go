@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"tillwire/aggregator/merge"
 	"tillwire/protocol"
 )
 
@@ -144,19 +145,30 @@ func (a *API) explain(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return invalid("/limit", err.Error(), fmt.Sprintf("give a number from 1 to %d", explainLinesMax))
 	}
-	var atUS int64
-	if s := q.Get("at"); s != "" {
-		t, err := time.Parse(time.RFC3339Nano, s)
-		if err != nil {
-			return invalid("/at", "is not an RFC 3339 time with zone", "write it like 2026-11-23T10:15:00Z (a + is %2B in a URL)")
-		}
-		atUS = t.UnixMicro()
+	ask := merge.Question{Limit: limit}
+	if ask.AtUS, p = moment(q.Get("at"), "/at"); p != nil {
+		return p
 	}
-	x, err := a.o.Door.Explain(r.Context(), sku, protocol.StoreID(loc), limit, atUS)
+	if ask.KnownUS, p = moment(q.Get("known_at"), "/known_at"); p != nil {
+		return p
+	}
+	x, err := a.o.Door.Explain(r.Context(), sku, protocol.StoreID(loc), ask)
 	if err != nil {
 		return err
 	}
 	return reply(w, http.StatusOK, x)
+}
+
+// moment reads an optional time; 0 is none.
+func moment(s, ptr string) (int64, *protocol.Problem) {
+	if s == "" {
+		return 0, nil
+	}
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil {
+		return 0, invalid(ptr, "is not an RFC 3339 time with zone", "write it like 2026-11-23T10:15:00Z (a + is %2B in a URL)")
+	}
+	return t.UnixMicro(), nil
 }
 
 // number reads an optional number between 1 and most.

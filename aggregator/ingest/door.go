@@ -248,8 +248,8 @@ func (i *Ingest) call(ctx context.Context, do func(i *Ingest, nowUS int64) error
 	}
 }
 
-// Explain tells why a position is what it is; knownUS 0 means now.
-func (i *Ingest) Explain(ctx context.Context, sku protocol.SKU, loc protocol.StoreID, limit int, knownUS int64) (*protocol.Explanation, error) {
+// Explain tells why a position is what it is, or was.
+func (i *Ingest) Explain(ctx context.Context, sku protocol.SKU, loc protocol.StoreID, q merge.Question) (*protocol.Explanation, error) {
 	views := make(chan merge.View, 1)
 	err := i.call(ctx, func(i *Ingest, _ int64) error {
 		if id, ok := i.eng.Lookup(loc, sku); ok {
@@ -262,7 +262,7 @@ func (i *Ingest) Explain(ctx context.Context, sku protocol.SKU, loc protocol.Sto
 	}
 	select {
 	case v := <-views:
-		return merge.Explain(v, i.o.Ledger.Read, limit, knownUS)
+		return merge.Explain(v, i.o.Ledger.Read, q)
 	default:
 		return nil, ledger.ErrNotFound
 	}

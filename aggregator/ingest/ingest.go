@@ -72,6 +72,7 @@ type Ingest struct {
 	facts      []ledger.Fact
 	entries    int
 	checkpoint ledger.Position
+	lastUS     int64 // merge time of the newest batch
 	cells      []merge.Cell
 }
 
@@ -100,6 +101,13 @@ func Open(o Options) (*Ingest, error) {
 	if i.checkpoint, err = o.Ledger.Checkpoint(func(ledger.Chunk) error { return nil }); err != nil {
 		return nil, fmt.Errorf("read checkpoint: %w", err)
 	}
+	if h := o.Ledger.Head(); h > 0 {
+		en, err := o.Ledger.Read(h)
+		if err != nil {
+			return nil, fmt.Errorf("read newest entry: %w", err)
+		}
+		i.lastUS = en.MergedUS
+	}
 	for _, m := range marks {
 		i.sessions[m.Origin] = &session{origin: m.Origin, mark: m, was: m, live: m.Origin.IsFeed()}
 	}
@@ -117,10 +125,14 @@ func Load(l ledger.Ledger) (*merge.Engine, []ledger.Mark, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := l.Scan(at+1, eng.Replay); err != nil {
+	if err := l.Scan(at+1, replay(eng)); err != nil {
 		return nil, nil, fmt.Errorf("replay log from %d: %w", at+1, err)
 	}
 	return eng, marks, nil
+}
+
+func replay(eng *merge.Engine) func(*ledger.Entry) error {
+	return func(en *ledger.Entry) error { return eng.Replay(en, "") }
 }
 
 // Rebuild folds the whole log from its first entry, ignoring checkpoints: what
@@ -130,7 +142,7 @@ func Rebuild(l ledger.Ledger) (*merge.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := l.Scan(1, eng.Replay); err != nil {
+	if err := l.Scan(1, replay(eng)); err != nil {
 		return nil, fmt.Errorf("replay log: %w", err)
 	}
 	return eng, nil
@@ -231,7 +243,8 @@ func (i *Ingest) finish() error {
 
 // batch does the first item and whatever else waits, commits, and answers.
 func (i *Ingest) batch(first item) error {
-	nowUS := i.o.Now().UnixMicro()
+	nowUS := max(i.o.Now().UnixMicro(), i.lastUS) // entries' merge times never fall: refolds rely on it
+	i.lastUS = nowUS
 	bytes := 0
 	for it, ok := first, true; ok; {
 		i.queued.Add(-int64(it.bytes))

@@ -305,14 +305,14 @@ func TestRestartKeepsEverything(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", name, d)
 		}
 	}
-	x, err := r.in.Explain(context.Background(), "X1", "S2", 5, 0)
+	x, err := r.in.Explain(context.Background(), "X1", "S2", merge.Question{Limit: 5})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if x.OnHand != protocol.Units(-60) || len(x.Lines) != 5 || x.Truncated != 25 || x.Rest != protocol.Units(-50) {
 		t.Errorf("explain: on hand %s, %d lines, %d more, rest %s", x.OnHand, len(x.Lines), x.Truncated, x.Rest)
 	}
-	if _, err := r.in.Explain(context.Background(), "nothing", "S2", 5, 0); !errors.Is(err, ledger.ErrNotFound) {
+	if _, err := r.in.Explain(context.Background(), "nothing", "S2", merge.Question{Limit: 5}); !errors.Is(err, ledger.ErrNotFound) {
 		t.Errorf("explain of nothing: %v", err)
 	}
 }

@@ -13,22 +13,44 @@ import (
 // any order. A fifth concurrent count session of one SKU evicts the oldest.
 const anchorsMax = 4
 
-// linksPiece is how many links are allocated at once.
-const linksPiece = 4096
+// cut is the highest seq of one journal that an anchor has seen.
+type cut struct {
+	origin     ledger.OriginID
+	epoch, seq uint64
+}
 
-// anchor is a count line (or the lines of one session, added up), with its cut:
-// what had left the shelf when it was counted.
+// anchor is a count line (or the lines of one session, added up), or a system's
+// statement, with its vector cut: what had left the shelf by then, per journal.
 type anchor struct {
 	group     [16]byte // session, or the event's own id
 	id        protocol.EventID
-	keyUS     int64 // min(counted, recorded): orders anchors in step with their cuts
-	countedUS int64
+	keyUS     int64 // min(counted, recorded) on the aggregator's clock: orders anchors in step with their cuts
+	countedUS int64 // on the counter's clock
+	offsetUS  int64 // of that clock; errorUS 0 = not known
+	errorUS   int64
+	stopUS    int64 // what was merged before it is inside; 0 = not known
 	origin    ledger.OriginID
-	epoch     uint64
-	cut       uint64
+	own       cut   // origin 0: none
+	siblings  []cut // journals that were seen by other means
+	firstSeq  uint64
+	firstUS   int64 // earliest part of the session: between it and the cut sales are ambiguous
 	qty       protocol.Quantity
 	pos       ledger.Position // entry of the representative part
 	parts     uint32
+	stated    bool // a system's statement: what it does not acknowledge is judged by its own clock
+}
+
+// cutOf is the cut over one journal, where the counter saw it.
+func (a *anchor) cutOf(o ledger.OriginID) *cut {
+	if a.own.origin == o && o != 0 {
+		return &a.own
+	}
+	for i := range a.siblings {
+		if a.siblings[i].origin == o {
+			return &a.siblings[i]
+		}
+	}
+	return nil
 }
 
 // less orders anchors totally. Within one journal the cut is a monotone
@@ -41,6 +63,12 @@ func (a *anchor) less(b *anchor) bool {
 	return bytes.Compare(a.id[:], b.id[:]) < 0
 }
 
+// comparable tells that one anchor's cut dominates the other's: they need no
+// clock to be ordered.
+func (a *anchor) comparable(b *anchor) bool {
+	return a.origin == b.origin || a.cutOf(b.origin) != nil && b.cutOf(a.origin) != nil
+}
+
 // addAnchor puts a part into the list (kept greatest first) and tells whether
 // the winner or its value changed.
 func addAnchor(list []anchor, a anchor) ([]anchor, bool) {
@@ -50,10 +78,11 @@ func addAnchor(list []anchor, a anchor) ([]anchor, bool) {
 			continue
 		}
 		qty, parts := o.qty+a.qty, o.parts+a.parts
+		firstSeq, firstUS := min(o.firstSeq, a.firstSeq), min(o.firstUS, a.firstUS)
 		if o.less(&a) {
 			*o = a
 		}
-		o.qty, o.parts = qty, parts
+		o.qty, o.parts, o.firstSeq, o.firstUS = qty, parts, firstSeq, firstUS
 		won := i == 0
 		for ; i > 0 && list[i-1].less(&list[i]); i-- {
 			list[i-1], list[i] = list[i], list[i-1]
@@ -81,33 +110,22 @@ func groupOf(e *protocol.Event) [16]byte {
 	return [16]byte(sum[:16])
 }
 
-// place is where and when a movement stands.
-type place struct {
-	origin   ledger.OriginID
-	epoch    uint64
-	seq      uint64
-	recordUS int64
-	eventUS  int64
-}
-
-// inside tells whether a movement was off the shelf when the anchor was
-// counted. byTime says that clocks had to decide: for journals whose cut the
-// counter could not see, and for documents posted late.
-func (a *anchor) inside(p place, forks []ledger.Fork) (in, byTime bool) {
-	late := p.recordUS-p.eventUS > protocol.LateToleranceUS
-	if p.origin != a.origin || a.cut == cutUnknown || late {
-		return p.eventUS <= a.countedUS, true
+// between tells that a movement fell between the zone cuts of one session: which
+// shelf it came from nobody can say. It counts as seen by the last cut.
+func (a *anchor) between(p *place, in bool) bool {
+	if !in || a.parts < 2 {
+		return false
 	}
-	return a.covers(p.epoch, p.seq, forks), false
+	if p.origin == a.origin && !p.late() {
+		return p.seq > a.firstSeq
+	}
+	return p.eventUS > a.firstUS
 }
-
-// cutUnknown marks anchors that carry no cut: statements of outer systems.
-const cutUnknown = ^uint64(0)
 
 // covers compares seqs of one journal across its epochs. Records up to a
 // fork's After are the same records in both epochs.
-func (a *anchor) covers(epoch, seq uint64, forks []ledger.Fork) bool {
-	lo, hi := min(epoch, a.epoch), max(epoch, a.epoch)
+func covers(c *cut, epoch, seq uint64, forks []ledger.Fork) bool {
+	lo, hi := min(epoch, c.epoch), max(epoch, c.epoch)
 	shared := ^uint64(0)
 	for _, f := range forks {
 		if f.Epoch > lo && f.Epoch <= hi {
@@ -115,10 +133,10 @@ func (a *anchor) covers(epoch, seq uint64, forks []ledger.Fork) bool {
 		}
 	}
 	switch {
-	case epoch <= a.epoch && seq > shared:
+	case epoch <= c.epoch && seq > shared:
 		return true // left behind on a lineage that ended before this count
-	case epoch > a.epoch && seq > shared:
+	case epoch > c.epoch && seq > shared:
 		return false // written after the fork, so after this count
 	}
-	return seq <= a.cut
+	return seq <= c.seq
 }

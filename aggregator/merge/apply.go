@@ -15,9 +15,10 @@ type Input struct {
 	Origin   ledger.OriginID
 	Epoch    uint64
 	Seq      uint64
-	MergedUS int64
+	MergedUS int64     // of the aggregator's clock; never less than that of the input before
 	Record   []byte    // kept by the engine until Committed
 	Prepared *Prepared // of Record; nil prepares it here
+	HoldID   string    // a sale that names an order only: the hold that the order is
 }
 
 // Prepared is what can be worked out of a record before its turn, on any
@@ -58,6 +59,7 @@ type Outcome struct {
 	RecordUS int64
 	Code     string
 	Reason   string
+	Notes    []Note // Merged: what is odd about it; valid until the next Apply
 }
 
 func parked(code, reason string) Outcome { return Outcome{Verdict: Parked, Code: code, Reason: reason} }
@@ -108,7 +110,7 @@ func (e *Engine) admit(in Input, p *Prepared) (Outcome, error) {
 // contentOf is Event.ContentHash, taken from the record's own bytes where they
 // are what the hash is over.
 func contentOf(record []byte, ev *protocol.Event) [8]byte {
-	if ev.Traceparent == "" && ev.Kind != protocol.KindCount {
+	if ev.HashesWhole() {
 		if _, body, err := protocol.SplitRecord(record); err == nil {
 			sum := sha256.Sum256(body)
 			return [8]byte(sum[:8])
@@ -122,19 +124,11 @@ func (e *Engine) fold(in Input, ev *protocol.Event, us int64, content [8]byte) (
 		Position: e.head + 1, Origin: in.Origin, Epoch: in.Epoch, Seq: in.Seq, MergedUS: in.MergedUS,
 		EventID: ev.ID, Content: content, Record: in.Record,
 	}
-	at := place{origin: in.Origin, epoch: in.Epoch, seq: in.Seq, recordUS: us, eventUS: ev.EventTime.US}
-	var err error
-	if ev.Kind == protocol.KindVoid {
-		var out Outcome
-		if out, err = e.foldVoid(&en, at, ev, e.behind(in)); err != nil || out.Verdict == Parked {
-			return out, err
-		}
-	} else {
-		e.fx = EffectsOf(ev, e.fx[:0])
-		err = e.applyEffects(&en, at, ev, e.fx, e.behind(in))
-	}
-	if err != nil {
-		return Outcome{}, err
+	at := placeOf(&en, us, ev)
+	e.notes = e.notes[:0]
+	out, err := e.foldKind(in, &en, &at, ev)
+	if err != nil || out.Verdict == Parked {
+		return out, err
 	}
 	e.stage(en)
 	if vp, ok := e.pending[ev.ID]; ok {
@@ -142,19 +136,84 @@ func (e *Engine) fold(in Input, ev *protocol.Event, us int64, content [8]byte) (
 			return Outcome{}, err
 		}
 	}
-	return Outcome{Verdict: Merged, Position: en.Position}, nil
+	if ev.Kind == protocol.KindSale {
+		if err := e.collect(in, ev, en.Position); err != nil {
+			return Outcome{}, err
+		}
+	}
+	return Outcome{Verdict: Merged, Position: en.Position, Notes: e.notes}, nil
 }
+
+func (e *Engine) foldKind(in Input, en *ledger.Entry, at *place, ev *protocol.Event) (Outcome, error) {
+	switch ev.Kind { //nolint:exhaustive // the others are told by their effects alone
+	case protocol.KindVoid:
+		return e.foldVoid(en, at, ev, e.behind(in))
+	case protocol.KindClock:
+		e.lineage.tell(at, ev)
+		e.meta = true
+		return Outcome{}, nil
+	case protocol.KindHold:
+		if _, gone := e.voided[ev.ID]; gone { // the collecting sale was here first: it alone counts
+			for i := range ev.Lines {
+				e.cellOf(ev.Store, ev.Lines[i].SKU) // the position is known all the same
+			}
+			return Outcome{}, nil
+		}
+	case protocol.KindReturn:
+		if ev.OriginalDocument != "" {
+			if err := e.noteReturn(ev); err != nil {
+				return Outcome{}, err
+			}
+		}
+	}
+	if ev.Flags != 0 {
+		e.noteFlags(ev)
+	}
+	x := effects{items: e.items, pieces: e.pieces, notes: &e.notes}
+	e.fx = x.of(ev, en.Position, e.fx[:0])
+	e.pieces = x.pieces
+	return Outcome{}, e.applyEffects(en, at, ev, e.fx, e.behind(in))
+}
+
+// collect makes a sale that hands out reserved goods the one movement of them:
+// the store's own answer "collected", merged before or still to come, has no
+// effect beside it.
+func (e *Engine) collect(in Input, sale *protocol.Event, at ledger.Position) error {
+	hold := sale.HoldID
+	if hold == "" {
+		hold = in.HoldID
+	}
+	if hold == "" {
+		return nil
+	}
+	id := protocol.MakeEventID(sale.Store, protocol.KindHold, protocol.HoldDocumentID(hold, protocol.HoldCollected))
+	if _, done := e.voided[id]; done {
+		return nil
+	}
+	e.voided[id] = at
+	e.meta = true
+	p, _, ok, err := e.find(id)
+	if err != nil || !ok {
+		return err
+	}
+	return e.complete(p, p, in.MergedUS)
+}
+
+// own are the kinds that only the aggregator's own journals carry.
+var own = []protocol.Kind{protocol.KindReservation, protocol.KindItem, protocol.KindPolicy, protocol.KindDecision}
 
 // check finds documents that decode but cannot take effect as they are.
 func (e *Engine) check(in Input, ev *protocol.Event) Outcome {
+	feed := e.origins[in.Origin].IsFeed()
 	switch {
 	case len(ev.DocumentID) > protocol.IDBytesMax || !utf8.ValidString(ev.DocumentID):
 		return parked("document_id_impossible", fmt.Sprintf("the document id has %d bytes; at most %d of valid UTF-8 are allowed", len(ev.DocumentID), protocol.IDBytesMax))
 	case ev.Counterparty != "" && protocol.CheckName(string(ev.Counterparty)) != nil:
 		return parked("counterparty_impossible", fmt.Sprintf("the counterparty %.80q is not a location's name", ev.Counterparty))
-	case ev.Kind == protocol.KindSnapshot && e.stores[ev.Store]:
-		return parked("not_owner", fmt.Sprintf("%s states stock of %s, but that store's own journal is the record there", e.origins[in.Origin], ev.Store))
-	case ev.Kind == protocol.KindTransfer && (ev.Direction == protocol.DirectionNone || ev.Counterparty == ""):
+	case (ev.Store == protocol.ChainStore) != contains(own, ev.Kind),
+		!feed && (ev.Kind == protocol.KindSnapshot || ev.Kind == protocol.KindAdvice || ev.Action == actionWriteOff):
+		return parked("kind_not_allowed", fmt.Sprintf("a journal of %s does not carry a %s", e.origins[in.Origin], ev.Kind))
+	case ev.Kind == protocol.KindTransfer && (ev.Direction == protocol.DirectionNone || ev.Counterparty == "") && ev.Action != actionWriteOff:
 		return parked("transfer_incomplete", "a transfer needs a direction and a counterparty")
 	case ev.Kind == protocol.KindTransfer && ev.Counterparty == ev.Store:
 		return parked("transfer_with_itself", "a transfer's counterparty is the store itself")
@@ -186,7 +245,7 @@ func (e *Engine) stage(en ledger.Entry) {
 
 // foldVoid takes back the effects of the void's original, or leaves the void
 // waiting for it.
-func (e *Engine) foldVoid(en *ledger.Entry, at place, ev *protocol.Event, behind bool) (Outcome, error) {
+func (e *Engine) foldVoid(en *ledger.Entry, at *place, ev *protocol.Event, behind bool) (Outcome, error) {
 	if ev.VoidsKind != protocol.KindInvalid && !contains(Voidable, ev.VoidsKind) {
 		return parked("void_unsupported", fmt.Sprintf("a %s cannot be voided; correct it with a new %s or an adjustment", ev.VoidsKind, ev.VoidsKind)), nil
 	}
@@ -208,7 +267,7 @@ func (e *Engine) foldVoid(en *ledger.Entry, at place, ev *protocol.Event, behind
 		e.voided[id] = en.Position
 		e.meta = true
 		e.link(en, ledger.Link{Prev: p}) // cell 0: where the original stands
-		return Outcome{}, e.applyEffects(en, at, ev, e.fx, behind)
+		return Outcome{}, e.applyEffects(en, at, &e.other, e.fx, behind)
 	}
 	for _, id := range voidCandidates(ev) {
 		if by, ok := e.pending[id]; ok {
@@ -222,15 +281,14 @@ func (e *Engine) foldVoid(en *ledger.Entry, at place, ev *protocol.Event, behind
 	return Outcome{}, nil
 }
 
-// settleVoid completes a void that came before its original: a second entry
-// carries the void's effects at the void's own place in its journal.
+// settleVoid completes a void that came before its original.
 func (e *Engine) settleVoid(original *protocol.Event, vp ledger.Position, mergedUS int64) error {
+	originalAt := e.head
 	ven, err := e.read(vp)
 	if err != nil {
 		return err
 	}
-	us, err := protocol.DecodeRecord(ven.Record, &e.other)
-	if err != nil {
+	if _, err := protocol.DecodeRecord(ven.Record, &e.other); err != nil {
 		return fmt.Errorf("decode void at %d: %w", vp, err)
 	}
 	for _, id := range voidCandidates(&e.other) {
@@ -238,11 +296,29 @@ func (e *Engine) settleVoid(original *protocol.Event, vp ledger.Position, merged
 	}
 	e.voided[original.ID] = vp
 	e.meta = true
-	e.fx = EffectsOf(original, e.fx[:0])
+	return e.complete(vp, originalAt, mergedUS)
+}
+
+// complete writes a second entry that carries the effects of an earlier one (by)
+// which had to wait for company: those of the document at undone, taken back, at
+// by's own place in its journal.
+func (e *Engine) complete(by, undone ledger.Position, mergedUS int64) error {
+	first, err := e.read(by)
+	if err != nil {
+		return err
+	}
+	us, err := protocol.DecodeRecord(first.Record, &e.other)
+	if err != nil {
+		return fmt.Errorf("decode entry %d: %w", by, err)
+	}
+	en := ledger.Entry{Position: e.head + 1, Origin: first.Origin, Epoch: first.Epoch, Seq: first.Seq, MergedUS: mergedUS, Ref: by}
+	at := placeOf(&en, us, &e.other)
+	if e.fx, err = e.effectsAt(undone, e.fx[:0]); err != nil {
+		return err
+	}
 	Negate(e.fx)
-	en := ledger.Entry{Position: e.head + 1, Origin: ven.Origin, Epoch: ven.Epoch, Seq: ven.Seq, MergedUS: mergedUS, Ref: vp}
-	at := place{origin: ven.Origin, epoch: ven.Epoch, seq: ven.Seq, recordUS: us, eventUS: e.other.EventTime.US}
-	if err := e.applyEffects(&en, at, &e.other, e.fx, true); err != nil {
+	e.link(&en, ledger.Link{Prev: undone}) // cell 0: whose effects are taken back
+	if err := e.applyEffects(&en, &at, &e.other, e.fx, true); err != nil {
 		return err
 	}
 	e.stage(en)
@@ -270,7 +346,8 @@ func contains[T comparable](list []T, v T) bool {
 	return false
 }
 
-// effectsAt lists the effects of the original document at a position.
+// effectsAt lists the effects of the document at a position and leaves it in
+// e.other.
 func (e *Engine) effectsAt(p ledger.Position, into []Effect) ([]Effect, error) {
 	en, err := e.read(p)
 	if err != nil {
@@ -279,12 +356,16 @@ func (e *Engine) effectsAt(p ledger.Position, into []Effect) ([]Effect, error) {
 	if _, err := protocol.DecodeRecord(en.Record, &e.other); err != nil {
 		return into, fmt.Errorf("decode entry %d: %w", p, err)
 	}
-	return EffectsOf(&e.other, into), nil
+	x := effects{items: e.items, pieces: e.pieces}
+	into = x.of(&e.other, p, into)
+	e.pieces = x.pieces
+	return into, nil
 }
 
 // Replay folds a committed entry in again, as at start-up and in fsck. It fails
-// where the fold does not come to the entry that the log holds.
-func (e *Engine) Replay(en *ledger.Entry) error {
+// where the fold does not come to the entry that the log holds. holdID is what
+// Input.HoldID was.
+func (e *Engine) Replay(en *ledger.Entry, holdID string) error {
 	if en.Position <= e.head { // the second half of a settled void: made with its original
 		return nil
 	}
@@ -293,7 +374,7 @@ func (e *Engine) Replay(en *ledger.Entry) error {
 	if err != nil {
 		return fmt.Errorf("replay entry %d: %w", en.Position, err)
 	}
-	in := Input{Origin: en.Origin, Epoch: en.Epoch, Seq: en.Seq, MergedUS: en.MergedUS, Record: en.Record}
+	in := Input{Origin: en.Origin, Epoch: en.Epoch, Seq: en.Seq, MergedUS: en.MergedUS, Record: en.Record, HoldID: holdID}
 	out, err := e.fold(in, ev, us, en.Content)
 	if err != nil {
 		return fmt.Errorf("replay entry %d: %w", en.Position, err)

@@ -1,8 +1,6 @@
 package merge
 
 import (
-	"cmp"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -16,7 +14,7 @@ import (
 // chunk 1+n the cells from n×chunkCells on. All numbers are varints.
 const (
 	chunkCells    = 1024
-	chunkVersion  = 1
+	chunkVersion  = 2
 	anchorMinSize = 16 + 16 + 8 // a decoder's bound on counts before allocating
 )
 
@@ -44,11 +42,14 @@ func (e *Engine) encodeCells(no uint32) []byte {
 	for id := from; id < to; id++ {
 		c := &e.cells[id]
 		w.int(int64(c.onHand))
-		w.int(int64(c.unavailable))
-		w.int(int64(c.inTransit))
 		w.uint(uint64(c.head))
 		w.int(c.lastUS)
 		w.uint(uint64(c.mono))
+		w.bool(c.wild)
+		w.bool(c.extra)
+		if c.extra {
+			w.extra(e.extras[ledger.CellID(id)], e.flows[ledger.CellID(id)])
+		}
 		list := e.anchors[ledger.CellID(id)]
 		w.uint(uint64(len(list)))
 		for i := range list {
@@ -75,9 +76,17 @@ func (e *Engine) encodeMeta() []byte {
 		}
 	}
 	w.uint(uint64(len(e.turns)))
-	for _, t := range e.turns {
+	for i, t := range e.turns {
 		w.uint(t.epoch)
 		w.uint(t.seq)
+		clocks := e.lineage.clocks[i]
+		w.uint(uint64(len(clocks)))
+		for _, c := range clocks {
+			w.uint(c.epoch)
+			w.uint(c.seq)
+			w.int(c.offsetUS)
+			w.int(c.errorUS)
+		}
 	}
 	return w.b
 }
@@ -138,11 +147,15 @@ func (e *Engine) decodeCells(r *reader, from int) {
 	for id := from; id < from+n && !r.bad; id++ {
 		c := &e.cells[id]
 		c.onHand = protocol.Quantity(r.int())
-		c.unavailable = protocol.Quantity(r.int())
-		c.inTransit = protocol.Quantity(r.int())
 		c.head = ledger.Position(r.uint())
 		c.lastUS = r.int()
 		c.mono = ledger.OriginID(r.uint())
+		c.wild = r.bool()
+		if r.bool() {
+			if f := r.extra(e.extraOf(ledger.CellID(id))); len(f) > 0 {
+				e.flows[ledger.CellID(id)] = f
+			}
+		}
 		k := r.uint()
 		if k > anchorsMax {
 			r.bad = true
@@ -169,8 +182,9 @@ func (e *Engine) decodeMeta(r *reader) {
 	}
 	for i, n := uint64(0), r.uint(); i < n && !r.bad; i++ {
 		t := turn{epoch: r.uint(), seq: r.uint()}
+		clocks := r.clocks()
 		if i < uint64(len(e.turns)) {
-			e.turns[i] = t
+			e.turns[i], e.lineage.clocks[i] = t, clocks
 		}
 	}
 }
@@ -179,121 +193,5 @@ func (e *Engine) decodeMeta(r *reader) {
 func (e *Engine) Each(fn func(Cell)) {
 	for id := 1; id < len(e.cells); id++ {
 		fn(e.Cell(ledger.CellID(id)))
-	}
-}
-
-type writer struct{ b []byte }
-
-func (w *writer) uint(v uint64) { w.b = binary.AppendUvarint(w.b, v) }
-func (w *writer) int(v int64)   { w.b = binary.AppendVarint(w.b, v) }
-func (w *writer) bytes(v []byte) {
-	w.uint(uint64(len(v)))
-	w.b = append(w.b, v...)
-}
-
-func (w *writer) anchor(a *anchor) {
-	w.b = append(w.b, a.group[:]...)
-	w.b = append(w.b, a.id[:]...)
-	w.int(a.keyUS)
-	w.int(a.countedUS)
-	w.uint(uint64(a.origin))
-	w.uint(a.epoch)
-	w.uint(a.cut)
-	w.int(int64(a.qty))
-	w.uint(uint64(a.pos))
-	w.uint(uint64(a.parts))
-}
-
-// ids writes a map in the order of its keys: equal states have equal chunks.
-func (w *writer) ids(m map[protocol.EventID]ledger.Position) {
-	keys := make([]protocol.EventID, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.SortFunc(keys, func(a, b protocol.EventID) int { return cmp.Compare(string(a[:]), string(b[:])) })
-	w.uint(uint64(len(keys)))
-	for _, k := range keys {
-		w.b = append(w.b, k[:]...)
-		w.uint(uint64(m[k]))
-	}
-}
-
-// reader takes varints off b; bad is set where there is nothing left.
-type reader struct {
-	b   []byte
-	bad bool
-}
-
-func (r *reader) take(n int) []byte {
-	if r.bad || n < 0 || n > len(r.b) {
-		r.bad = true
-		return nil
-	}
-	v := r.b[:n]
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *reader) byte() byte {
-	if v := r.take(1); v != nil {
-		return v[0]
-	}
-	return 0
-}
-
-func (r *reader) uint() uint64 {
-	v, n := binary.Uvarint(r.b)
-	if n <= 0 {
-		r.bad = true
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *reader) int() int64 {
-	v, n := binary.Varint(r.b)
-	if n <= 0 {
-		r.bad = true
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *reader) bytes() []byte {
-	n := r.uint()
-	if n > uint64(len(r.b)) {
-		r.bad = true
-		return nil
-	}
-	return r.take(int(n))
-}
-
-func (r *reader) anchor(a *anchor) {
-	if len(r.b) < anchorMinSize {
-		r.bad = true
-		return
-	}
-	copy(a.group[:], r.take(16))
-	copy(a.id[:], r.take(16))
-	a.keyUS = r.int()
-	a.countedUS = r.int()
-	a.origin = ledger.OriginID(r.uint())
-	a.epoch = r.uint()
-	a.cut = r.uint()
-	a.qty = protocol.Quantity(r.int())
-	a.pos = ledger.Position(r.uint())
-	a.parts = uint32(r.uint())
-}
-
-func (r *reader) ids(m map[protocol.EventID]ledger.Position) {
-	for n := r.uint(); n > 0 && !r.bad; n-- {
-		var id protocol.EventID
-		copy(id[:], r.take(len(id)))
-		p := r.uint()
-		if !r.bad {
-			m[id] = ledger.Position(p)
-		}
 	}
 }

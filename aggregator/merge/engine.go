@@ -13,16 +13,24 @@ type Log interface {
 	Find(id protocol.EventID) (p ledger.Position, content [8]byte, ok bool, err error)
 }
 
-// cell is the folded state of one (location, SKU).
+// cell is the folded state of one (location, SKU): 40 bytes. What few cells
+// have stands in extras, anchors and flows.
 type cell struct {
-	onHand      protocol.Quantity
-	unavailable protocol.Quantity
+	onHand   protocol.Quantity
+	head     ledger.Position // newest entry that touches the cell
+	lastUS   int64           // greatest event time seen
+	loc, sku uint32
+	mono     ledger.OriginID // the only journal that moved its on hand; mixed when there are more
+	dirty    bool
+	extra    bool // extras has the cell
+	wild     bool // a movement was merged well before its own time: refolds walk the whole chain
+}
+
+// extra are a cell's rarer numbers.
+type extra struct {
+	unavailable [protocol.DispositionsUnsellable]protocol.Quantity // damaged, quarantine, unknown
 	inTransit   protocol.Quantity
-	head        ledger.Position // newest entry that touches the cell
-	lastUS      int64           // greatest event time seen
-	loc, sku    uint32
-	mono        ledger.OriginID // the only journal that moved its on hand; mixed when there are more
-	dirty       bool
+	incoming    protocol.Quantity
 }
 
 // mixed marks cells whose on hand is moved by several journals, or by entries
@@ -49,16 +57,19 @@ type Engine struct {
 	locIndex map[protocol.StoreID]uint32
 	locCells [][]ledger.CellID // per location
 
-	cells     []cell // by CellID; 0 is unused
-	cellIndex map[uint64]ledger.CellID
-	anchors   map[ledger.CellID][]anchor
-	fulls     map[uint32][]fullCount
+	cells   []cell // by CellID; 0 is unused
+	index   index
+	anchors map[ledger.CellID][]anchor
+	extras  map[ledger.CellID]*extra
+	flows   map[ledger.CellID][]flow
+	fulls   map[uint32][]fullCount
 
 	origins     []protocol.Origin // by OriginID; 0 is unused
 	originIndex map[protocol.Origin]ledger.OriginID
-	forks       map[ledger.OriginID][]ledger.Fork
+	lineage     lineage
 	turns       []turn                    // per OriginID
-	stores      map[protocol.StoreID]bool // locations whose record is a store's own journal
+	stores      map[protocol.StoreID]bool // locations where agents journal
+	items       Items                     // nil: no master data
 
 	pending map[protocol.EventID]ledger.Position // voids that wait for this event
 	voided  map[protocol.EventID]ledger.Position // events that are cancelled, by which void
@@ -72,9 +83,16 @@ type Engine struct {
 	chunks    map[uint32]bool // dirty since the last checkpoint
 	meta      bool            // pending, voided or fulls changed since then
 
+	digests  []digest        // per chunk, for the certificate
+	stale    map[uint32]bool // chunks whose digest is out of date
+	walked   uint64          // entries read by refolds, for the figures
+	returned returned        // quantities taken back per original, for the alarm only
+
 	prepared Prepared       // scratch, for records that nobody prepared
 	other    protocol.Event // scratch
+	notes    []Note
 	fx       []Effect
+	pieces   []protocol.HoldLine
 	touched  []ledger.CellID
 	links    []ledger.Link // of the staged entries, cut off one after the other
 }
@@ -83,13 +101,17 @@ type Engine struct {
 func New(log Log) *Engine {
 	return &Engine{
 		log: log, skuIndex: map[protocol.SKU]uint32{}, locIndex: map[protocol.StoreID]uint32{},
-		cells: make([]cell, 1), cellIndex: map[uint64]ledger.CellID{}, anchors: map[ledger.CellID][]anchor{},
-		fulls: map[uint32][]fullCount{}, origins: make([]protocol.Origin, 1), turns: make([]turn, 1), originIndex: map[protocol.Origin]ledger.OriginID{},
-		forks: map[ledger.OriginID][]ledger.Fork{}, stores: map[protocol.StoreID]bool{},
+		cells: make([]cell, 1), index: newIndex(), anchors: map[ledger.CellID][]anchor{}, extras: map[ledger.CellID]*extra{},
+		flows: map[ledger.CellID][]flow{}, fulls: map[uint32][]fullCount{}, origins: make([]protocol.Origin, 1), turns: make([]turn, 1),
+		originIndex: map[protocol.Origin]ledger.OriginID{}, lineage: newLineage(), stores: map[protocol.StoreID]bool{},
 		pending: map[protocol.EventID]ledger.Position{}, voided: map[protocol.EventID]ledger.Position{},
-		stagedIDs: map[protocol.EventID]int{}, chunks: map[uint32]bool{},
+		stagedIDs: map[protocol.EventID]int{}, chunks: map[uint32]bool{}, stale: map[uint32]bool{},
 	}
 }
+
+// UseItems gives the engine master data. It must answer for every position as it
+// did when that entry was merged, and to several goroutines at once.
+func (e *Engine) UseItems(items Items) { e.items = items }
 
 // Head is the position of the newest entry applied, staged ones included.
 func (e *Engine) Head() ledger.Position { return e.head }
@@ -109,6 +131,7 @@ func (e *Engine) addOrigin(id ledger.OriginID, o protocol.Origin) {
 	for len(e.origins) <= int(id) {
 		e.origins = append(e.origins, protocol.Origin{})
 		e.turns = append(e.turns, turn{})
+		e.lineage.clocks = append(e.lineage.clocks, nil)
 	}
 	e.origins[id] = o
 	e.originIndex[o] = id
@@ -119,7 +142,7 @@ func (e *Engine) addOrigin(id ledger.OriginID, o protocol.Origin) {
 
 // SetForks tells where a journal's epochs part.
 func (e *Engine) SetForks(o protocol.Origin, forks []ledger.Fork) {
-	e.forks[e.Origin(o)] = append([]ledger.Fork(nil), forks...)
+	e.lineage.forks[e.Origin(o)] = append([]ledger.Fork(nil), forks...)
 }
 
 func (e *Engine) internSKU(s protocol.SKU) uint32 {
@@ -146,7 +169,7 @@ func (e *Engine) internLoc(l protocol.StoreID) uint32 {
 // cellOf finds or makes the cell of a (location, SKU).
 func (e *Engine) cellOf(loc protocol.StoreID, sku protocol.SKU) ledger.CellID {
 	li, si := e.internLoc(loc), e.internSKU(sku)
-	if id, ok := e.cellIndex[uint64(li)<<32|uint64(si)]; ok {
+	if id := e.index.find(e.cells, li, si); id != 0 {
 		return id
 	}
 	id := ledger.CellID(len(e.cells))
@@ -165,7 +188,7 @@ func (e *Engine) addCell(id ledger.CellID, li, si uint32) {
 		e.cells = append(e.cells, cell{})
 	}
 	e.cells[id] = cell{loc: li, sku: si}
-	e.cellIndex[uint64(li)<<32|uint64(si)] = id
+	e.index.put(e.cells, id)
 	e.locCells[li] = append(e.locCells[li], id)
 }
 
@@ -176,6 +199,7 @@ func (e *Engine) touch(id ledger.CellID) {
 		e.dirty = append(e.dirty, id)
 	}
 	e.chunks[uint32(id)/chunkCells] = true
+	e.stale[uint32(id)/chunkCells] = true
 }
 
 // read returns an entry, staged or committed.
@@ -223,27 +247,69 @@ func (e *Engine) Committed() {
 
 // Cell is a position as others see it.
 type Cell struct {
-	ID          ledger.CellID
-	Location    protocol.StoreID
-	SKU         protocol.SKU
-	OnHand      protocol.Quantity
-	Unavailable protocol.Quantity
-	InTransit   protocol.Quantity
-	Anchored    bool
-	LastUS      int64
+	ID            ledger.CellID
+	Location      protocol.StoreID
+	SKU           protocol.SKU
+	OnHand        protocol.Quantity
+	Unavailable   protocol.Quantity
+	UnavailableBy [protocol.DispositionsUnsellable]protocol.Quantity
+	InTransit     protocol.Quantity
+	Incoming      protocol.Quantity
+	Anchored      bool
+	CountedUS     int64 // of the anchor; 0 = never counted
+	LastUS        int64
 }
 
 // Cell returns a position by its number.
 func (e *Engine) Cell(id ledger.CellID) Cell {
 	c := &e.cells[id]
-	return Cell{
-		ID: id, Location: e.locs[c.loc], SKU: e.skus[c.sku], OnHand: c.onHand, Unavailable: c.unavailable,
-		InTransit: c.inTransit, Anchored: len(e.anchors[id]) > 0, LastUS: c.lastUS,
+	out := Cell{ID: id, Location: e.locs[c.loc], SKU: e.skus[c.sku], OnHand: c.onHand, LastUS: c.lastUS}
+	if list := e.anchors[id]; len(list) > 0 {
+		out.Anchored, out.CountedUS = true, list[0].countedUS
 	}
+	if c.extra {
+		x := e.extras[id]
+		out.UnavailableBy, out.InTransit, out.Incoming = x.unavailable, x.inTransit, x.incoming
+		for _, q := range x.unavailable {
+			out.Unavailable += q
+		}
+	}
+	return out
+}
+
+// CellAt finds a position; false where nothing ever touched it.
+func (e *Engine) CellAt(loc protocol.StoreID, sku protocol.SKU) (Cell, bool) {
+	id, ok := e.Lookup(loc, sku)
+	if !ok {
+		return Cell{Location: loc, SKU: sku}, false
+	}
+	return e.Cell(id), true
+}
+
+// At lists the positions of a location, in order of their numbers.
+func (e *Engine) At(loc protocol.StoreID, fn func(Cell)) {
+	if li, ok := e.locIndex[loc]; ok {
+		for _, id := range e.locCells[li] {
+			fn(e.Cell(id))
+		}
+	}
+}
+
+// extraOf makes room for a cell's rarer numbers.
+func (e *Engine) extraOf(id ledger.CellID) *extra {
+	c := &e.cells[id]
+	if !c.extra {
+		c.extra = true
+		e.extras[id] = &extra{}
+	}
+	return e.extras[id]
 }
 
 // Cells is how many positions there are.
 func (e *Engine) Cells() int { return len(e.cells) - 1 }
+
+// HasAgents tells whether an agent journals at a location.
+func (e *Engine) HasAgents(loc protocol.StoreID) bool { return e.stores[loc] }
 
 // Pending is how many voids wait for their originals.
 func (e *Engine) Pending() int { return len(e.pending) }
@@ -257,6 +323,13 @@ func (e *Engine) TakeDirty(fn func(Cell)) {
 	e.dirty = e.dirty[:0]
 }
 
+// EachDirty calls fn for each cell that changed since TakeDirty.
+func (e *Engine) EachDirty(fn func(Cell)) {
+	for _, id := range e.dirty {
+		fn(e.Cell(id))
+	}
+}
+
 // Lookup finds a cell without making one.
 func (e *Engine) Lookup(loc protocol.StoreID, sku protocol.SKU) (ledger.CellID, bool) {
 	li, ok := e.locIndex[loc]
@@ -267,6 +340,6 @@ func (e *Engine) Lookup(loc protocol.StoreID, sku protocol.SKU) (ledger.CellID, 
 	if !ok {
 		return 0, false
 	}
-	id, ok := e.cellIndex[uint64(li)<<32|uint64(si)]
-	return id, ok
+	id := e.index.find(e.cells, li, si)
+	return id, id != 0
 }

@@ -2,6 +2,7 @@ package merge
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,73 +13,130 @@ import (
 // explainWalkMax bounds how many entries an explanation reads.
 const explainWalkMax = 50_000
 
+// Question is what an explanation is asked for.
+type Question struct {
+	Limit   int   // lines shown
+	AtUS    int64 // business time: what happened later is left out; 0 = now
+	KnownUS int64 // what was merged later is left out; 0 = all that is known
+}
+
+// past tells that the question is not about the position as it stands.
+func (q *Question) past() bool { return q.AtUS != 0 || q.KnownUS != 0 }
+
 // View is a cell with what is needed to explain it away from the engine's
 // goroutine: the log behind it never changes.
 type View struct {
 	Cell    Cell
 	head    ledger.Position
 	anchors []anchor
-	forks   map[ledger.OriginID][]ledger.Fork
+	flows   []Flow
+	lineage lineage
 	origins []protocol.Origin
+	items   Items
 }
 
 // View copies a cell for Explain.
 func (e *Engine) View(id ledger.CellID) View {
-	v := View{Cell: e.Cell(id), head: e.cells[id].head, origins: e.origins[:len(e.origins):len(e.origins)]}
-	v.anchors = append(v.anchors, e.anchors[id]...)
-	if len(e.forks) > 0 {
-		v.forks = make(map[ledger.OriginID][]ledger.Fork, len(e.forks))
-		for k, f := range e.forks {
-			v.forks[k] = f
-		}
+	return View{
+		Cell: e.Cell(id), head: e.cells[id].head, anchors: slices.Clone(e.anchors[id]), flows: e.Flows(id),
+		lineage: e.lineage.view(), origins: e.origins[:len(e.origins):len(e.origins)], items: e.items,
 	}
-	return v
+}
+
+func (v *View) number(o protocol.Origin) ledger.OriginID {
+	return ledger.OriginID(max(0, slices.Index(v.origins, o)))
 }
 
 // step is one entry of a cell's chain, with the document's outline.
 type step struct {
 	moved
-	line protocol.ExplainLine
-	part []anchor // anchors: what this entry counted
+	line  protocol.ExplainLine
+	parts []anchor // anchors: what this entry counted
 }
 
 // Explain lists why a position is what it is: the anchor, and every movement
-// with its effect. At most limit lines are shown; Rest sums those left out, so
-// that on hand = anchor + Σ effects + rest always holds. With knownUS, entries
-// merged later are left out: the position as it was known then.
-func Explain(v View, read func(ledger.Position) (ledger.Entry, error), limit int, knownUS int64) (*protocol.Explanation, error) {
+// with its effect. At most Limit lines are shown; Rest sums those left out, so
+// that on hand = anchor + Σ effects + rest always holds.
+func Explain(v View, read func(ledger.Position) (ledger.Entry, error), q Question) (*protocol.Explanation, error) {
 	x := &protocol.Explanation{SKU: v.Cell.SKU, Location: v.Cell.Location, Lines: []protocol.ExplainLine{}}
-	steps, whole, err := v.walk(read, knownUS)
+	steps, whole, err := v.walk(read, &q)
 	if err != nil {
 		return nil, err
 	}
 	anchors := v.anchors
-	if knownUS != 0 {
-		anchors = nil
-		for i := len(steps) - 1; i >= 0; i-- { // oldest first, as they were merged
-			for _, a := range steps[i].part {
-				anchors, _ = addAnchor(anchors, a)
-			}
+	if q.past() {
+		if !whole {
+			return nil, fmt.Errorf("explain %s at %s: %w: more than %d movements", x.SKU, x.Location, ledger.ErrNotFound, explainWalkMax)
+		}
+		if anchors, err = v.anchorsThen(read, steps, &q); err != nil {
+			return nil, err
 		}
 	}
-	v.sum(x, steps, anchors, whole && (len(anchors) < anchorsMax), limit)
-	if knownUS == 0 {
-		known := v.Cell.OnHand
-		x.Rest += known - x.OnHand // entries beyond the walk; zero when it was whole
-		x.OnHand, x.Unavailable, x.InTransit = known, v.Cell.Unavailable, v.Cell.InTransit
+	v.sum(x, steps, anchors, whole, q.Limit)
+	v.sumFlows(x, steps)
+	if !q.past() {
+		c := &v.Cell
+		x.Rest += c.OnHand - x.OnHand // entries beyond the walk; zero when it was whole
+		x.OnHand, x.InTransit, x.Incoming = c.OnHand, c.InTransit, c.Incoming
+		x.UnavailableBy = protocol.UnavailableOf(c.UnavailableBy)
+		x.Flows = x.Flows[:0]
+		for _, f := range v.flows {
+			x.Flows = append(x.Flows, explainFlow(f))
+		}
 		if !whole {
 			x.Truncated++
+			x.RestUnavailable = restOf(x)
 		}
-	} else if !whole {
-		return nil, fmt.Errorf("explain %s at %s: %w: more than %d movements", x.SKU, x.Location, ledger.ErrNotFound, explainWalkMax)
 	}
+	x.Unavailable = x.UnavailableBy.Sum()
 	if x.Anchor == nil && len(anchors) > 0 {
 		if err := v.showAnchor(x, read, &anchors[0]); err != nil {
 			return nil, err
 		}
 	}
+	if x.Anchor != nil && len(anchors) > 1 && !anchors[0].comparable(&anchors[1]) {
+		x.Anchor.Flags = append(x.Anchor.Flags, "ordered_by_event_time")
+	}
 	x.Sum = inWords(x, anchors)
 	return x, nil
+}
+
+// restOf is what the shown lines leave unexplained of the dispositions.
+func restOf(x *protocol.Explanation) protocol.UnavailableBy {
+	r := x.UnavailableBy
+	for i := range x.Lines {
+		u := &x.Lines[i].UnavailableBy
+		r.Damaged, r.Quarantine, r.Unknown = r.Damaged-u.Damaged, r.Quarantine-u.Quarantine, r.Unknown-u.Unknown
+	}
+	return r
+}
+
+// anchorsThen finds the anchors of a past moment: those of the chain that are
+// left, and full counts that were taken before the cell existed.
+func (v *View) anchorsThen(read func(ledger.Position) (ledger.Entry, error), steps []step, q *Question) ([]anchor, error) {
+	var out []anchor
+	chained := map[ledger.Position]bool{}
+	for i := len(steps) - 1; i >= 0; i-- { // oldest first, as they were merged
+		chained[ledger.Position(steps[i].line.Position)] = true
+		for _, a := range steps[i].parts {
+			if q.AtUS == 0 || a.countedUS <= q.AtUS {
+				out, _ = addAnchor(out, a)
+			}
+		}
+	}
+	for _, a := range v.anchors {
+		if chained[a.pos] || (len(steps) > 0 && a.pos >= ledger.Position(steps[len(steps)-1].line.Position)) {
+			continue
+		}
+		en, err := read(a.pos)
+		if err != nil {
+			return nil, fmt.Errorf("explain: read anchor %d: %w", a.pos, err)
+		}
+		if (q.KnownUS == 0 || en.MergedUS <= q.KnownUS) && (q.AtUS == 0 || a.countedUS <= q.AtUS) {
+			out, _ = addAnchor(out, a)
+		}
+	}
+	return out, nil
 }
 
 // showAnchor outlines a full count that was taken before the cell existed, and
@@ -100,8 +158,9 @@ func (v *View) showAnchor(x *protocol.Explanation, read func(ledger.Position) (l
 }
 
 // walk reads the chain, newest first.
-func (v *View) walk(read func(ledger.Position) (ledger.Entry, error), knownUS int64) ([]step, bool, error) {
+func (v *View) walk(read func(ledger.Position) (ledger.Entry, error), q *Question) ([]step, bool, error) {
 	var steps []step
+	w := chain{read: read, items: v.items, id: v.Cell.ID, loc: v.Cell.Location, sku: v.Cell.SKU}
 	for p, n := v.head, 0; p != 0; n++ {
 		if n == explainWalkMax {
 			return steps, false, nil
@@ -111,17 +170,25 @@ func (v *View) walk(read func(ledger.Position) (ledger.Entry, error), knownUS in
 			return nil, false, fmt.Errorf("explain: read entry %d: %w", p, err)
 		}
 		var doc protocol.Event
-		m, err := movementOf(read, &en, v.Cell.ID, v.Cell.Location, v.Cell.SKU, &doc)
+		m, err := w.movement(&en, &doc)
 		if err != nil {
 			return nil, false, fmt.Errorf("explain: entry %d: %w", p, err)
 		}
 		p = m.prev
-		if knownUS != 0 && en.MergedUS > knownUS {
+		if q.KnownUS != 0 && en.MergedUS > q.KnownUS || q.AtUS != 0 && !m.anchor && m.at.eventUS > q.AtUS {
 			continue
 		}
 		s := step{moved: m, line: v.outline(&en, &doc, &m)}
+		if m.flow != 0 {
+			s.line.Flow = m.flowName
+			if m.flowKind == flowTransit {
+				s.line.InTransit = m.flow
+			} else {
+				s.line.Incoming = m.flow
+			}
+		}
 		if m.anchor {
-			s.part = v.partsOf(&en, m.at, &doc)
+			s.parts = v.partsOf(&en, &m.at, &doc)
 		}
 		steps = append(steps, s)
 	}
@@ -129,17 +196,30 @@ func (v *View) walk(read func(ledger.Position) (ledger.Entry, error), knownUS in
 }
 
 // partsOf rebuilds the anchors that a count put on this cell.
-func (v *View) partsOf(en *ledger.Entry, at place, doc *protocol.Event) []anchor {
+func (v *View) partsOf(en *ledger.Entry, at *place, doc *protocol.Event) []anchor {
 	var parts []anchor
-	for i := range doc.Lines {
-		if l := &doc.Lines[i]; l.SKU == v.Cell.SKU {
-			parts = append(parts, anchorOf(en, at, doc, l, l.Quantity))
+	x := effects{items: v.items}
+	for _, f := range x.of(doc, en.Position, nil) {
+		if f.Anchor && f.SKU == v.Cell.SKU && f.Location == v.Cell.Location {
+			parts = append(parts, makeAnchor(&v.lineage, v.number, en, at, doc, &doc.Lines[f.Line], f.OnHand))
 		}
 	}
-	if len(parts) == 0 { // a full count that does not name the SKU
-		parts = append(parts, zeroAnchor(en, at, doc))
+	if len(parts) == 0 && full(doc) { // a full count that does not name the SKU
+		parts = append(parts, makeAnchor(&v.lineage, v.number, en, at, doc, zeroLine(doc), 0))
 	}
 	return parts
+}
+
+var flagNames = []struct {
+	bit  protocol.EventFlags
+	name string
+}{
+	{protocol.FlagDerivedQuantity, "derived_quantity"},
+	{protocol.FlagMasked, "masked"},
+	{protocol.FlagBadCheckDigit, "bad_check_digit"},
+	{protocol.FlagZoneless, "zoneless"},
+	{protocol.FlagBadVerifier, "bad_verifier"},
+	{protocol.FlagNoUnitPrice, "no_unit_price"},
 }
 
 func (v *View) outline(en *ledger.Entry, doc *protocol.Event, m *moved) protocol.ExplainLine {
@@ -147,97 +227,27 @@ func (v *View) outline(en *ledger.Entry, doc *protocol.Event, m *moved) protocol
 		Position: uint64(en.Position), Kind: doc.Kind, EventID: doc.ID, DocumentID: doc.DocumentID,
 		Epoch: en.Epoch, Seq: en.Seq, Register: doc.Register, OccurredAt: doc.EventTime.Time(),
 		RecordedAt: time.UnixMicro(m.at.recordUS).UTC(), MergedAt: time.UnixMicro(en.MergedUS).UTC(),
-		Quantity: m.quantity, InTransit: m.inTransit, Unavailable: m.unavailable,
+		Quantity: m.quantity, UnavailableBy: protocol.UnavailableOf(m.unavailable), Item: m.version,
 	}
+	l.Unavailable = l.UnavailableBy.Sum()
 	if int(en.Origin) < len(v.origins) {
 		l.Origin = v.origins[en.Origin]
 	}
-	for _, f := range []struct {
-		bit  protocol.EventFlags
-		name string
-	}{
-		{protocol.FlagDerivedQuantity, "derived_quantity"},
-		{protocol.FlagMasked, "masked"},
-		{protocol.FlagBadCheckDigit, "bad_check_digit"},
-		{protocol.FlagZoneless, "zoneless"},
-	} {
+	for _, f := range flagNames {
 		if doc.Flags&f.bit != 0 {
 			l.Flags = append(l.Flags, f.name)
 		}
 	}
+	if en.Ref != 0 && doc.Kind == protocol.KindHold {
+		l.Flags = append(l.Flags, "replaced_by_sale")
+	}
 	return l
-}
-
-// sum fills the explanation from the steps.
-func (v *View) sum(x *protocol.Explanation, steps []step, anchors []anchor, whole bool, limit int) {
-	var win *anchor
-	if len(anchors) > 0 {
-		win = &anchors[0]
-		x.OnHand = win.qty
-	}
-	late := 0
-	var book protocol.Quantity
-	var before *anchor
-	if len(anchors) > 1 {
-		before = &anchors[1]
-		book = before.qty
-	}
-	for i := range steps {
-		s := &steps[i]
-		if s.anchor {
-			if win != nil && s.line.Position == uint64(win.pos) {
-				a := s.line
-				a.Quantity, a.Effect = win.qty, win.qty
-				x.Anchor = &a
-			}
-			continue
-		}
-		x.Unavailable += s.unavailable
-		x.InTransit += s.inTransit
-		l := s.line
-		l.Effect = s.onHand
-		if win != nil && s.onHand != 0 {
-			in, byTime := win.inside(s.at, v.forks[s.at.origin])
-			if byTime {
-				l.Flags = append(l.Flags, "by_event_time")
-			}
-			if in {
-				l.InsideCut, l.Effect = true, 0
-				late += tally(s, win, before, v.forks, &book)
-			}
-		}
-		x.OnHand += l.Effect
-		if len(x.Lines) < limit {
-			x.Lines = append(x.Lines, l)
-		} else {
-			x.Truncated++
-			x.Rest += l.Effect
-		}
-	}
-	if win != nil && whole {
-		x.Variance = &protocol.Variance{Counted: win.qty, Book: book, LateSales: late, Unexplained: win.qty - book}
-	}
-}
-
-// tally adds a movement inside the cut to what the book said at that moment,
-// and counts it when it became known only after the count.
-func tally(s *step, win, before *anchor, forks map[ledger.OriginID][]ledger.Fork, book *protocol.Quantity) int {
-	if before != nil {
-		if in, _ := before.inside(s.at, forks[s.at.origin]); in {
-			return 0
-		}
-	}
-	*book += s.onHand
-	if s.line.Position > uint64(win.pos) {
-		return 1
-	}
-	return 0
 }
 
 // verbs name the kinds in the arithmetic; a negative sum of a kind reads "−".
 var verbs = map[protocol.Kind]string{
 	protocol.KindSale: "sold", protocol.KindReturn: "returned", protocol.KindVoid: "voided", protocol.KindReceipt: "received",
-	protocol.KindAdjustment: "adjusted", protocol.KindTransfer: "transferred",
+	protocol.KindAdjustment: "adjusted", protocol.KindTransfer: "transferred", protocol.KindHold: "collected", protocol.KindKit: "assembled",
 }
 
 func inWords(x *protocol.Explanation, anchors []anchor) string {
@@ -262,7 +272,7 @@ func inWords(x *protocol.Explanation, anchors []anchor) string {
 			fmt.Fprintf(&b, " − %s %s", -q, word)
 		}
 	}
-	for k := protocol.KindSale; k <= protocol.KindHold; k++ {
+	for k := protocol.KindSale; k <= protocol.KindDecision; k++ {
 		if w, ok := verbs[k]; ok {
 			term(sums[k], w)
 		}

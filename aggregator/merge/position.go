@@ -7,10 +7,11 @@ import (
 	"tillwire/store/ledger"
 )
 
-// applyEffects folds a document's effects into its cells and threads the entry
-// into their chains. behind says that the entry stands in the log after its
-// seq's turn, so that chains are no longer in journal order.
-func (e *Engine) applyEffects(en *ledger.Entry, at place, ev *protocol.Event, fx []Effect, behind bool) error {
+// applyEffects folds effects into their cells and threads the entry into the
+// cells' chains. doc is the document that the effects come from; for a void its
+// original. behind says that the entry stands in the log after its seq's turn,
+// so that chains are no longer in journal order.
+func (e *Engine) applyEffects(en *ledger.Entry, at *place, doc *protocol.Event, fx []Effect, behind bool) error {
 	e.touched = e.touched[:0]
 	anchored := false
 	for i := range fx {
@@ -19,14 +20,14 @@ func (e *Engine) applyEffects(en *ledger.Entry, at place, ev *protocol.Event, fx
 		e.thread(en, id)
 		if f.Anchor {
 			anchored = true
-			e.putAnchor(id, anchorOf(en, at, ev, &ev.Lines[f.Line], f.OnHand))
+			e.putAnchor(id, e.anchorOf(en, at, doc, &doc.Lines[f.Line], f.OnHand))
 			continue
 		}
-		e.move(id, at, f, behind)
+		e.move(id, at, doc, f, en.MergedUS, behind)
 	}
-	if ev.Kind == protocol.KindCount && ev.Scope == protocol.ScopeFull || ev.Kind == protocol.KindSnapshot && ev.Complete {
+	if full(doc) {
 		anchored = true
-		e.zeroRest(en, at, ev)
+		e.zeroRest(en, at, doc)
 	}
 	if !anchored {
 		return nil
@@ -37,6 +38,11 @@ func (e *Engine) applyEffects(en *ledger.Entry, at place, ev *protocol.Event, fx
 		}
 	}
 	return nil
+}
+
+// full tells a document that zeroes what it does not name.
+func full(doc *protocol.Event) bool {
+	return doc.Kind == protocol.KindCount && doc.Scope == protocol.ScopeFull || doc.Kind == protocol.KindSnapshot && doc.Complete
 }
 
 // thread links the entry into the cell's chain, once per entry.
@@ -63,10 +69,18 @@ func (e *Engine) link(en *ledger.Entry, l ledger.Link) {
 	en.Links = e.links[len(e.links)-n : len(e.links) : len(e.links)]
 }
 
-func (e *Engine) move(id ledger.CellID, at place, f *Effect, behind bool) {
+// linksPiece is how many links are allocated at once.
+const linksPiece = 4096
+
+func (e *Engine) move(id ledger.CellID, at *place, doc *protocol.Event, f *Effect, mergedUS int64, behind bool) {
 	c := &e.cells[id]
-	c.unavailable += f.Unavailable
-	c.inTransit += f.InTransit
+	if f.Unavailable != 0 {
+		e.extraOf(id).unavailable[f.Of-protocol.DispositionDamaged] += f.Unavailable
+	}
+	if f.Flow != 0 {
+		e.advance(id, doc, f.Flow)
+	}
+	c = &e.cells[id]
 	c.lastUS = max(c.lastUS, at.eventUS)
 	if f.OnHand == 0 {
 		return
@@ -77,39 +91,81 @@ func (e *Engine) move(id ledger.CellID, at place, f *Effect, behind bool) {
 	case c.mono == 0:
 		c.mono = at.origin
 	}
+	if !c.wild && e.lineage.ahead(at, mergedUS) {
+		c.wild = true
+	}
 	if list := e.anchors[id]; len(list) > 0 {
-		if in, _ := list[0].inside(at, e.forks[at.origin]); in {
+		if in, _ := e.lineage.inside(&list[0], at); in {
 			return
 		}
 	}
 	c.onHand += f.OnHand
 }
 
-func anchorOf(en *ledger.Entry, at place, ev *protocol.Event, l *protocol.Line, qty protocol.Quantity) anchor {
+// anchorOf makes the anchor of a line; nil is what a full count says of what it
+// does not name.
+func (e *Engine) anchorOf(en *ledger.Entry, at *place, ev *protocol.Event, l *protocol.Line, qty protocol.Quantity) anchor {
+	return makeAnchor(&e.lineage, e.Origin, en, at, ev, l, qty)
+}
+
+// makeAnchor numbers journals through number, which makes new numbers: a sibling
+// may be named before its own first record is merged.
+func makeAnchor(lin *lineage, number func(protocol.Origin) ledger.OriginID, en *ledger.Entry, at *place, ev *protocol.Event, l *protocol.Line, qty protocol.Quantity) anchor {
 	a := anchor{
-		group: groupOf(ev), id: ev.ID, origin: at.origin, epoch: at.epoch, cut: cutUnknown,
-		qty: qty, pos: en.Position, parts: 1, countedUS: at.eventUS,
+		group: groupOf(ev), id: ev.ID, origin: at.origin, qty: qty, pos: en.Position, parts: 1,
+		countedUS: ev.EventTime.US, stated: ev.Kind == protocol.KindSnapshot,
 	}
 	if l != nil && !l.CountedAt.IsZero() {
 		a.countedUS = l.CountedAt.US
 	}
-	if ev.Kind == protocol.KindCount && l != nil {
-		a.cut = l.Cut
+	if a.stated {
+		a.acknowledge(number, ev)
+		a.keyUS = min(a.countedUS, at.recordUS)
+		if len(a.siblings) == 0 { // what it acknowledges may lie anywhere before
+			a.stopUS = min(a.countedUS, en.MergedUS) - refoldMarginUS
+		}
+	} else {
+		a.offsetUS, a.errorUS = lin.clockAt(at.origin, at.epoch, at.seq)
+		a.keyUS = min(a.countedUS, at.recordUS) + a.offsetUS
+		if a.errorUS != 0 {
+			a.stopUS = min(a.countedUS+a.offsetUS-a.errorUS, en.MergedUS) - refoldMarginUS
+		}
+		a.own = cut{origin: at.origin, epoch: at.epoch}
+		if l != nil {
+			a.own.seq = l.Cut
+			a.see(number, ev.Store, l.Cuts)
+		}
 	}
-	a.keyUS = min(a.countedUS, at.recordUS)
+	a.firstSeq, a.firstUS = a.own.seq, a.countedUS
 	return a
 }
 
-// zeroAnchor is what a full count says of what it does not name. It carries the
-// greatest cut of its lines: by then the whole store had been seen.
-func zeroAnchor(en *ledger.Entry, at place, ev *protocol.Event) anchor {
+// see takes the cuts over sibling journals.
+func (a *anchor) see(number func(protocol.Origin) ledger.OriginID, store protocol.StoreID, cuts []protocol.SiblingCut) {
+	for _, c := range cuts {
+		if id := number(protocol.Origin{Store: store, Agent: c.Agent}); id != a.origin {
+			a.siblings = append(a.siblings, cut{id, c.Epoch, c.Seq})
+		}
+	}
+}
+
+// acknowledge takes what a stating system had heard of which journal.
+func (a *anchor) acknowledge(number func(protocol.Origin) ledger.OriginID, ev *protocol.Event) {
+	for _, k := range ev.Acks {
+		a.siblings = append(a.siblings, cut{number(k.Origin), max(k.Epoch, 1), k.Seq})
+	}
+}
+
+// zeroLine is the line whose cut a full count's zeroes carry: the greatest, by
+// then the whole store had been seen.
+func zeroLine(ev *protocol.Event) *protocol.Line {
 	var last *protocol.Line
 	for i := range ev.Lines {
 		if l := &ev.Lines[i]; last == nil || l.Cut > last.Cut {
 			last = l
 		}
 	}
-	return anchorOf(en, at, ev, last, 0)
+	return last
 }
 
 func (e *Engine) putAnchor(id ledger.CellID, a anchor) {
@@ -119,8 +175,8 @@ func (e *Engine) putAnchor(id ledger.CellID, a anchor) {
 }
 
 // zeroRest applies a full count to what it does not name.
-func (e *Engine) zeroRest(en *ledger.Entry, at place, ev *protocol.Event) {
-	a := zeroAnchor(en, at, ev)
+func (e *Engine) zeroRest(en *ledger.Entry, at *place, ev *protocol.Event) {
+	a := e.anchorOf(en, at, ev, zeroLine(ev), 0)
 	li := e.internLoc(ev.Store)
 	for _, id := range e.locCells[li] {
 		if e.cells[id].head == en.Position {
@@ -129,13 +185,13 @@ func (e *Engine) zeroRest(en *ledger.Entry, at place, ev *protocol.Event) {
 		e.thread(en, id)
 		e.putAnchor(id, a)
 	}
+	e.meta = true
 	fulls := e.fulls[li]
 	for i := range fulls {
 		if fulls[i].a.group == a.group {
 			if fulls[i].a.less(&a) {
 				fulls[i].a = a
 			}
-			e.meta = true
 			return
 		}
 	}
@@ -150,14 +206,19 @@ func (e *Engine) zeroRest(en *ledger.Entry, at place, ev *protocol.Event) {
 		fulls = append(fulls[:oldest], fulls[oldest+1:]...)
 	}
 	e.fulls[li] = fulls
-	e.meta = true
 }
 
 // refold computes on hand anew: the anchor plus every movement outside its
-// cut. It walks the cell's chain from newest to oldest. Where one journal alone
-// moves the cell, the chain is in that journal's order, and the walk ends at
-// the first movement inside the cut: its cost is that of the events after the
-// count. Elsewhere it walks the whole chain.
+// cut. It walks the cell's chain from newest to oldest and ends where all that
+// is older must be inside the cut, so that its cost is that of the movements
+// after the count:
+//
+//	one journal alone moves the cell   → at the first movement inside the cut
+//	several, the counter's clock known → at the first entry merged well before
+//	                                     the count: a movement cannot be merged
+//	                                     before it happened
+//
+// Cells with a movement that was (a clock ran ahead) are walked whole.
 func (e *Engine) refold(id ledger.CellID, from ledger.Position) error {
 	list := e.anchors[id]
 	if len(list) == 0 {
@@ -170,15 +231,19 @@ func (e *Engine) refold(id ledger.CellID, from ledger.Position) error {
 		if err != nil {
 			return fmt.Errorf("refold cell %d: %w", id, err)
 		}
+		e.walked++
+		if !c.wild && a.stopUS != 0 && en.MergedUS < a.stopUS {
+			break
+		}
 		m, err := e.movement(&en, id)
 		if err != nil {
 			return fmt.Errorf("refold cell %d at %d: %w", id, p, err)
 		}
 		if m.onHand != 0 && !m.anchor {
-			in, byTime := a.inside(m.at, e.forks[m.at.origin])
+			in, how := e.lineage.inside(a, &m.at)
 			if !in {
 				sum += m.onHand
-			} else if !byTime && c.mono != mixed {
+			} else if how == bySeq && c.mono != mixed {
 				break
 			}
 		}
@@ -190,30 +255,46 @@ func (e *Engine) refold(id ledger.CellID, from ledger.Position) error {
 
 // moved is what one entry did to one cell.
 type moved struct {
-	at                             place
-	prev                           ledger.Position
-	anchor                         bool
-	onHand, unavailable, inTransit protocol.Quantity
-	quantity                       protocol.Quantity // as the document says it
+	at          place
+	prev        ledger.Position
+	anchor      bool
+	onHand      protocol.Quantity
+	unavailable [protocol.DispositionsUnsellable]protocol.Quantity
+	flow        protocol.Quantity
+	flowKind    flowKind
+	flowName    string
+	dueUS       int64
+	quantity    protocol.Quantity // as the document says it
+	version     uint64            // of the item that the line was read with
 }
 
 // movement reads an entry's effect on a cell; e.other holds its document
 // afterwards (for a void: the void's).
 func (e *Engine) movement(en *ledger.Entry, id ledger.CellID) (moved, error) {
 	c := &e.cells[id]
-	return movementOf(e.read, en, id, e.locs[c.loc], e.skus[c.sku], &e.other)
+	w := chain{read: e.read, items: e.items, id: id, loc: e.locs[c.loc], sku: e.skus[c.sku]}
+	return w.movement(en, &e.other)
 }
 
-// movementOf works an entry's effect on a cell out from the documents. doc
-// holds the entry's document afterwards; for a void, the void.
-func movementOf(read func(ledger.Position) (ledger.Entry, error), en *ledger.Entry, id ledger.CellID, loc protocol.StoreID, sku protocol.SKU, doc *protocol.Event) (moved, error) {
-	m := moved{at: place{origin: en.Origin, epoch: en.Epoch, seq: en.Seq}}
-	linked, originalAt := false, ledger.Position(0)
+// chain works entries' effects on one cell out from the documents.
+type chain struct {
+	read  func(ledger.Position) (ledger.Entry, error)
+	items Items
+	id    ledger.CellID
+	loc   protocol.StoreID
+	sku   protocol.SKU
+}
+
+// movement reads one entry. doc holds its document afterwards; for a void, the
+// void.
+func (w *chain) movement(en *ledger.Entry, doc *protocol.Event) (moved, error) {
+	var m moved
+	linked, undone, from := false, ledger.Position(0), en.Position
 	for _, l := range en.Links {
 		switch l.Cell {
 		case 0:
-			originalAt = l.Prev
-		case id:
+			undone = l.Prev
+		case w.id:
 			m.prev, linked = l.Prev, true
 		}
 	}
@@ -221,37 +302,44 @@ func movementOf(read func(ledger.Position) (ledger.Entry, error), en *ledger.Ent
 		return m, errNoLink
 	}
 	record := en.Record
-	if en.Ref != 0 { // a void that came first: its original stands just before this entry
-		v, err := read(en.Ref)
+	if en.Ref != 0 { // the second half of an earlier entry
+		v, err := w.read(en.Ref)
 		if err != nil {
 			return m, err
 		}
-		record, originalAt = v.Record, en.Position-1
+		record = v.Record
 	}
 	us, err := protocol.DecodeRecord(record, doc)
 	if err != nil {
 		return m, err
 	}
-	m.at.recordUS, m.at.eventUS = us, doc.EventTime.US
-	fx := doc
-	if doc.Kind == protocol.KindVoid {
-		o, err := read(originalAt)
+	m.at = placeOf(en, us, doc)
+	source := doc
+	if undone != 0 {
+		o, err := w.read(undone)
 		if err != nil {
 			return m, err
 		}
-		fx = &protocol.Event{}
-		if _, err := protocol.DecodeRecord(o.Record, fx); err != nil {
+		source, from = &protocol.Event{}, undone
+		if _, err := protocol.DecodeRecord(o.Record, source); err != nil {
 			return m, err
 		}
 	}
-	m.add(EffectsOf(fx, nil), fx, loc, sku, doc.Kind == protocol.KindVoid)
+	x := effects{items: w.items}
+	fx := x.of(source, from, nil)
+	if undone != 0 {
+		Negate(fx)
+	}
+	m.add(fx, source, w.loc, w.sku)
+	m.version = x.version
+	if m.flow != 0 {
+		m.flowKind, m.flowName = flowOf(source)
+		m.dueUS = source.ExpectedAt.US
+	}
 	return m, nil
 }
 
-func (m *moved) add(fx []Effect, ev *protocol.Event, loc protocol.StoreID, sku protocol.SKU, negate bool) {
-	if negate {
-		Negate(fx)
-	}
+func (m *moved) add(fx []Effect, ev *protocol.Event, loc protocol.StoreID, sku protocol.SKU) {
 	m.anchor = ev.Kind == protocol.KindCount || ev.Kind == protocol.KindSnapshot
 	for i := range fx {
 		f := &fx[i]
@@ -259,8 +347,10 @@ func (m *moved) add(fx []Effect, ev *protocol.Event, loc protocol.StoreID, sku p
 			continue
 		}
 		m.onHand += f.OnHand
-		m.unavailable += f.Unavailable
-		m.inTransit += f.InTransit
+		if f.Unavailable != 0 {
+			m.unavailable[f.Of-protocol.DispositionDamaged] += f.Unavailable
+		}
+		m.flow += f.Flow
 		m.quantity += ev.Lines[f.Line].Quantity
 	}
 }

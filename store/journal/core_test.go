@@ -125,7 +125,7 @@ func TestPlanCutsCounts(t *testing.T) {
 	if want := []uint64{3, 11, 12, 12, 7}; !slices.Equal(cuts, want) {
 		t.Errorf("cuts %v, want %v", cuts, want)
 	}
-	if c.Lines[0] != before {
+	if !cmp.Equal(c.Lines[0], before) {
 		t.Error("the caller's event was changed")
 	}
 	if e.ContentHash() != c.ContentHash() {
