@@ -136,7 +136,10 @@ func program(dir string) string { top, _, _ := strings.Cut(dir, "/"); return top
 func isCmd(dir string) bool { return slices.Contains(strings.Split(dir, "/"), "cmd") }
 
 // pureRooms hold nothing but pure code. Other rooms keep theirs in *_core.go.
-var pureRooms = []string{"protocol", "protocol/poslog", "aggregator/merge"}
+var pureRooms = []string{
+	"protocol", "protocol/poslog", "aggregator/merge", "aggregator/reserve", "aggregator/policy", "aggregator/demand",
+	"aggregator/catalog", "aggregator/reconcile",
+}
 
 func isPure(s *source) bool {
 	return !s.test && (slices.Contains(pureRooms, s.dir) || strings.HasSuffix(s.path, "_core.go"))

@@ -38,6 +38,8 @@ type Problem struct {
 	Code   string       `json:"code"`
 	Hint   string       `json:"hint,omitempty"`
 	Errors []FieldError `json:"errors,omitempty"`
+
+	Shortfalls []Shortfall `json:"shortfalls,omitempty"` // insufficient_stock: what each line lacked
 }
 
 // FieldError points at one wrong field.

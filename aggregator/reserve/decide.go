@@ -1,0 +1,244 @@
+package reserve
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"tillwire/protocol"
+)
+
+// Result is what a command came to.
+type Result struct {
+	Change  *Change // to be journaled, then applied; nil: a repeat, nothing is new
+	Answer  protocol.Reservation
+	Created bool
+	Moves   []Move // fulfil: goods that leave a location with this step
+}
+
+// Move is goods handed out at a location: a collected answer of the store.
+type Move struct {
+	Location protocol.StoreID
+	HoldID   string
+	Lines    []protocol.HoldLine
+}
+
+func refuse(code, title, detail, hint string) *protocol.Problem {
+	return protocol.NewProblem(409, code, title, detail, hint)
+}
+
+// Reserve holds stock for a request that has been checked, or answers an earlier
+// one of the same id and body.
+func (b *Book) Reserve(r *protocol.ReservationRequest, s Stock, nowUS int64) (Result, *protocol.Problem) {
+	b.Advance(nowUS)
+	hash := hashOf(r)
+	if e := b.all[r.ReservationID]; e != nil {
+		if e.Hash != hash {
+			return Result{}, refuse("reservation_id_reused", "The reservation id belongs to another request",
+				fmt.Sprintf("reservation %s was made with another body and is %s", e.ID, e.state()), "use an id of its own for each request; repeat a request with exactly the same body")
+		}
+		return Result{Answer: e.answer()}, nil
+	}
+	rec := Record{
+		ID: r.ReservationID, Hash: hash, Channel: r.Channel, Order: r.OrderID, Mode: or(r.Mode, protocol.ModeAllOrNothing),
+		Fulfilment: or(r.Fulfilment, protocol.FulfilmentDelivery), Group: r.Group, Sourcing: r.Sourcing, CreatedUS: b.nowUS, UpdatedUS: b.nowUS,
+	}
+	ttl := r.TTLS
+	if ttl == 0 {
+		ttl = protocol.ReservationTTLUsualS
+	}
+	rec.ExpiresUS = b.nowUS + ttl*usPerS
+	t := b.table(s, &rec)
+	lines, short := t.seat(r.Lines)
+	if len(short) > 0 && (rec.Mode == protocol.ModeAllOrNothing || !anyHeld(lines)) {
+		return Result{}, insufficient(short)
+	}
+	rec.Lines = lines
+	return Result{Change: &Change{"reserve", rec}, Answer: rec.answer(), Created: true}, nil
+}
+
+func anyHeld(lines []Line) bool {
+	for i := range lines {
+		if lines[i].live() {
+			return true
+		}
+	}
+	return false
+}
+
+// insufficient is the 409 with what each line lacked.
+func insufficient(short []protocol.Shortfall) *protocol.Problem {
+	var words []string
+	p := refuse("insufficient_stock", "There is not enough stock", "", "ask for less, for another location, or with mode partial; shortfalls[] says what each line lacks")
+	for _, x := range short {
+		at := ""
+		if x.Location != "" {
+			at = " at " + string(x.Location)
+		}
+		m := fmt.Sprintf("%s of %s%s requested, %s available", x.Requested, x.SKU, at, x.Available)
+		words = append(words, m)
+		p.Errors = append(p.Errors, protocol.FieldError{Pointer: fmt.Sprintf("/lines/%d/quantity", x.Line), Message: m})
+	}
+	p.Detail = strings.Join(words, "; ")
+	p.Shortfalls = short
+	return p
+}
+
+// hashOf is over what the request means: its trace may differ in a repeat.
+func hashOf(r *protocol.ReservationRequest) string {
+	c := *r
+	c.Traceparent = ""
+	j, err := json.Marshal(&c)
+	if err != nil { // plain strings and numbers
+		return ""
+	}
+	sum := sha256.Sum256(j)
+	return hex.EncodeToString(sum[:8])
+}
+
+func or(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+// Confirm makes a hold firm: from here on it does not expire. One that has
+// expired is honoured where stock remains.
+func (b *Book) Confirm(id string, s Stock, nowUS int64) (Result, *protocol.Problem) {
+	e, p := b.find(id, nowUS)
+	if p != nil {
+		return Result{}, p
+	}
+	switch st := e.state(); st { //nolint:exhaustive // the others are told below
+	case protocol.ReservationHeld:
+	case protocol.ReservationExpired:
+		if short := b.table(s, &e.Record).again(&e.Record); len(short) > 0 {
+			q := insufficient(short)
+			q.Code, q.Title = "reservation_expired", "The reservation has expired, and its stock is gone"
+			return Result{}, q
+		}
+	case protocol.ReservationConfirmed, protocol.ReservationPending, protocol.ReservationAccepted, protocol.ReservationPicked:
+		return Result{Answer: e.answer()}, nil
+	default:
+		return Result{}, wrongState(e, "confirmed", "held")
+	}
+	r := e.copy(b.nowUS)
+	for i := range r.Lines {
+		if l := &r.Lines[i]; l.reserves() || l.State == protocol.ReservationExpired {
+			l.State = protocol.ReservationConfirmed
+		}
+	}
+	r.ExpiresUS = 0
+	return Result{Change: &Change{"confirm", r}, Answer: r.answer()}, nil
+}
+
+// Extend gives a hold ttlS seconds from now.
+func (b *Book) Extend(id string, ttlS int64, nowUS int64) (Result, *protocol.Problem) {
+	e, p := b.find(id, nowUS)
+	if p != nil {
+		return Result{}, p
+	}
+	if e.state() != protocol.ReservationHeld {
+		return Result{}, wrongState(e, "extended", "held")
+	}
+	r := e.copy(b.nowUS)
+	r.ExpiresUS = b.nowUS + ttlS*usPerS
+	return Result{Change: &Change{"extend", r}, Answer: r.answer()}, nil
+}
+
+// Release gives back what is live of a reservation. What is over already stays
+// as it is.
+func (b *Book) Release(id string, nowUS int64) (Result, *protocol.Problem) {
+	e, p := b.find(id, nowUS)
+	if p != nil {
+		return Result{}, p
+	}
+	if !e.live() {
+		switch e.state() { //nolint:exhaustive // goods that have left cannot be given back
+		case protocol.ReservationCollected, protocol.ReservationShipped:
+			return Result{}, wrongState(e, "released", "held, confirmed, pending, accepted or picked")
+		}
+		return Result{Answer: e.answer()}, nil
+	}
+	r := e.copy(b.nowUS)
+	for i := range r.Lines {
+		if r.Lines[i].live() {
+			r.Lines[i].State, r.Lines[i].Risk = protocol.ReservationReleased, false
+		}
+	}
+	r.ExpiresUS = 0
+	return Result{Change: &Change{"release", r}, Answer: r.answer()}, nil
+}
+
+// Fulfil says that the goods are handed out: hold and stock are consumed, once,
+// whatever the stores' own answers and sales say of it later.
+func (b *Book) Fulfil(id string, s Stock, nowUS int64) (Result, *protocol.Problem) {
+	e, p := b.find(id, nowUS)
+	if p != nil {
+		return Result{}, p
+	}
+	done := protocol.ReservationCollected
+	if e.Fulfilment != protocol.FulfilmentPickup {
+		done = protocol.ReservationShipped
+	}
+	late := false
+	switch e.state() { //nolint:exhaustive // live states go on
+	case protocol.ReservationCollected, protocol.ReservationShipped:
+		return Result{Answer: e.answer()}, nil
+	case protocol.ReservationExpired, protocol.ReservationReleased:
+		late = true
+		if short := b.table(s, &e.Record).again(&e.Record); len(short) > 0 {
+			return Result{}, insufficient(short)
+		}
+	case protocol.ReservationRejected:
+		return Result{}, wrongState(e, "fulfilled", "held, confirmed, pending, accepted or picked")
+	}
+	r := e.copy(b.nowUS)
+	res := Result{}
+	for i := range r.Lines {
+		l := &r.Lines[i]
+		if !l.live() && !(late && (l.State == protocol.ReservationExpired || l.State == protocol.ReservationReleased)) {
+			continue
+		}
+		l.State, l.Risk = done, false
+		res.move(r.ID, l)
+	}
+	r.ExpiresUS = 0
+	res.Change, res.Answer = &Change{"fulfil", r}, r.answer()
+	return res, nil
+}
+
+// move adds a line's goods to what leaves its location.
+func (res *Result) move(id string, l *Line) {
+	at := -1
+	for i := range res.Moves {
+		if res.Moves[i].Location == l.Location {
+			at = i
+		}
+	}
+	if at < 0 {
+		at = len(res.Moves)
+		res.Moves = append(res.Moves, Move{Location: l.Location, HoldID: id})
+	}
+	m := &res.Moves[at]
+	l.each(func(k Key, q protocol.Quantity) {
+		m.Lines = append(m.Lines, protocol.HoldLine{SKU: k.SKU, Quantity: q})
+	})
+}
+
+func (b *Book) find(id string, nowUS int64) (*entry, *protocol.Problem) {
+	b.Advance(nowUS)
+	if e := b.all[id]; e != nil {
+		return e, nil
+	}
+	return nil, protocol.NewProblem(404, "unknown_reservation", "No such reservation", fmt.Sprintf("reservation %q is not known", id),
+		"check the id; what is over is forgotten after 7 days")
+}
+
+func wrongState(e *entry, what, from string) *protocol.Problem {
+	return refuse("reservation_state", "The reservation's state does not allow this",
+		fmt.Sprintf("reservation %s is %s and cannot be %s", e.ID, e.state(), what), "only what is "+from+" can be "+what+"; reserve anew under another id")
+}
