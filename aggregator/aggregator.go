@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -24,7 +25,6 @@ import (
 	"tillwire/aggregator/fleet"
 	"tillwire/aggregator/front"
 	"tillwire/aggregator/ingest"
-	"tillwire/aggregator/merge"
 	"tillwire/aggregator/web"
 	"tillwire/deploy"
 	"tillwire/protocol"
@@ -75,7 +75,8 @@ type Aggregator struct {
 	web    *web.Web
 
 	httpLn net.Listener
-	cells  []availability.Cell // scratch of ingest's goroutine
+	groups map[protocol.StoreID]string // region per location
+	cells  []availability.Cell         // scratch of ingest's goroutine
 }
 
 // New opens the ledger, folds what it holds, and binds the ports. Run serves.
@@ -86,7 +87,10 @@ func New(cfg Config, d Deps) (*Aggregator, error) {
 	if d.Now == nil {
 		d.Now = time.Now
 	}
-	a := &Aggregator{cfg: cfg, deps: d, ready: make(chan struct{})}
+	a := &Aggregator{cfg: cfg, deps: d, ready: make(chan struct{}), groups: map[protocol.StoreID]string{}}
+	for _, s := range cfg.Stores {
+		a.groups[protocol.StoreID(s.Store)] = s.Region
+	}
 	for _, step := range []func() error{a.openLedger, a.openFleet, a.openIngest, a.openBroker, a.openHTTP, a.writeAddresses} {
 		if err := step(); err != nil {
 			return nil, errors.Join(err, a.close())
@@ -174,26 +178,33 @@ func (a *Aggregator) openIngest() error {
 		Send: func(o protocol.Origin, ch protocol.Channel, payload []byte) error {
 			return a.broker.Publish(o, ch, payload)
 		},
-		Cells:   a.publish,
-		Merged:  func(o protocol.Origin, m ledger.Mark, n int) { a.fleet.Merged(o, m, m.RecordUS, n) },
+		World: world{a},
+		Cells: a.publish,
+		Merged: func(o protocol.Origin, m ledger.Mark, n int) {
+			if o.Store != protocol.ChainStore {
+				a.fleet.Merged(o, m, m.RecordUS, n)
+			}
+		},
 		Refused: a.refused,
 	})
 	if err != nil {
 		return fmt.Errorf("open ingest: %w", err)
 	}
-	var cells []merge.Cell
-	a.ingest.Each(func(c merge.Cell) { cells = append(cells, c) })
+	var cells []ingest.Position
+	a.ingest.Each(func(c ingest.Position) { cells = append(cells, c) })
 	a.publish(cells)
-	a.fleet.Load(a.ingest.Marks())
+	marks := a.ingest.Marks()
+	a.fleet.Load(slices.DeleteFunc(marks, func(m ledger.Mark) bool { return m.Origin.Store == protocol.ChainStore }))
 	return nil
 }
 
 // publish shows committed positions to readers.
-func (a *Aggregator) publish(cells []merge.Cell) {
+func (a *Aggregator) publish(cells []ingest.Position) {
 	a.cells = a.cells[:0]
 	for _, c := range cells {
 		a.cells = append(a.cells, availability.Cell{
 			Location: c.Location, SKU: c.SKU, OnHand: c.OnHand, Unavailable: c.Unavailable, InTransit: c.InTransit, LastUS: c.LastUS,
+			Reserved: c.Reserved, Allocated: c.Allocated,
 		})
 	}
 	a.model.Apply(a.cells)
@@ -256,7 +267,7 @@ func (a *Aggregator) onUp(m broker.Up) error {
 			return nil
 		}
 		a.fleet.Heartbeat(m.Origin, &hb, m.ReceivedUS)
-		return a.ingest.Head(m.Origin, hb.Epoch, hb.Head)
+		return a.ingest.Heartbeat(m.Origin, &hb)
 	case protocol.UpWill:
 		var w protocol.Will
 		if a.readable(m, &w) {
@@ -428,6 +439,7 @@ func (a *Aggregator) openHTTP() error {
 	}
 	a.api = api.New(api.Options{
 		Availability: a.model, Fleet: a.fleet, Exceptions: a.ledger, Door: door{a}, Feeds: feed.New(a.ingest.Accept), Enrolment: a,
+		Reservations: a.ingest, Certificate: a.ingest.Certificate, Settled: a.ingest.Settled,
 		Group: a.group, Key: a.apiKey, Ready: a.readiness, Metrics: a.metrics, OpenAPI: openapi.Aggregator(), AsyncAPI: protocol.AsyncAPI(),
 		Hosts: a.cfg.HTTP.Hosts, Dev: a.cfg.Dev, Log: a.deps.Log, Now: a.deps.Now,
 		Busy: func(err error) bool { return errors.Is(err, ingest.ErrBusy) || errors.Is(err, ingest.ErrStopped) },

@@ -3,15 +3,11 @@ package aggregator
 import (
 	"bufio"
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"sort"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -114,7 +110,7 @@ func Fsck(_ context.Context, c Config) (*FsckResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &FsckResult{Entries: uint64(l.Head()), Positions: whole.Cells(), Differences: []Difference{}, StateHash: StateHash(whole)}
+	r := &FsckResult{Entries: uint64(l.Head()), Positions: whole.Cells(), Differences: []Difference{}, StateHash: whole.Certificate()}
 	whole.Each(func(w merge.Cell) {
 		s := merge.Cell{}
 		if int(w.ID) <= stored.Cells() {
@@ -126,25 +122,6 @@ func Fsck(_ context.Context, c Config) (*FsckResult, error) {
 		}
 	})
 	return r, nil
-}
-
-// StateHash is a digest over every position, independent of the order in which
-// they came to be: two ledgers that merged the same events have the same.
-func StateHash(e *merge.Engine) string {
-	var all [][sha256.Size]byte
-	e.Each(func(c merge.Cell) {
-		b := fmt.Appendf(nil, "%s\x00%s\x00", c.Location, c.SKU)
-		for _, q := range []protocol.Quantity{c.OnHand, c.Unavailable, c.InTransit} {
-			b = binary.BigEndian.AppendUint64(b, uint64(q))
-		}
-		all = append(all, sha256.Sum256(b))
-	})
-	sort.Slice(all, func(i, j int) bool { return string(all[i][:]) < string(all[j][:]) })
-	h := sha256.New()
-	for i := range all {
-		h.Write(all[i][:])
-	}
-	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
 // exported is one line of Export.

@@ -224,6 +224,7 @@ type Exception struct {
 	At         time.Time `json:"at"`
 	Document   any       `json:"document,omitempty"` // decoded, where it could be
 	Raw        []byte    `json:"raw,omitempty"`      // the record's bytes
+	Counted    bool      `json:"counted,omitempty"`  // it took effect all the same; somebody should look
 	Note       string    `json:"note,omitempty"`     // why it was discarded
 	DecidedAt  time.Time `json:"decided_at,omitzero"`
 }

@@ -93,3 +93,9 @@ const (
 	ServiceLevelUsual = 0.95
 	DarkAfterUsualS   = 900
 )
+
+// What happens to a promise that stock no longer covers.
+const (
+	OnConflictSource = "source_again"
+	OnConflictNotify = "notify"
+)

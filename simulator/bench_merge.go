@@ -10,7 +10,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"tillwire/aggregator/ingest"
-	"tillwire/aggregator/merge"
 	"tillwire/protocol"
 	"tillwire/simulator/yardstick"
 	"tillwire/store/ledger"
@@ -111,7 +110,7 @@ func (b *bench) ingestRun(ctx context.Context, ready *readyFrames) (perS float64
 	in, err := ingest.Open(ingest.Options{
 		Ledger: led, Codec: ready.codec, Log: zerolog.Nop(), Now: time.Now,
 		Send: func(protocol.Origin, protocol.Channel, []byte) error { return nil },
-		Cells: func([]merge.Cell) {
+		Cells: func([]ingest.Position) {
 		},
 		Merged:  func(_ protocol.Origin, _ ledger.Mark, n int) { merged <- n },
 		Refused: func(protocol.Origin, protocol.NackReason, string) {},

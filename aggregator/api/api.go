@@ -62,7 +62,10 @@ type Options struct {
 	Door         Door
 	Feeds        Feeds
 	Enrolment    Enrolment
-	Group        func(name string) ([]protocol.StoreID, bool) // locations of a group (region)
+	Reservations Reservations
+	Certificate  func(ctx context.Context) (protocol.Certificate, error)
+	Settled      func(ctx context.Context, token string) error // see settled
+	Group        func(name string) ([]protocol.StoreID, bool)  // locations of a group (region)
 	Key          func(token string) (role, name string, err error)
 	Ready        func() error // why not, when not
 	Metrics      http.HandlerFunc
@@ -95,9 +98,10 @@ type route struct {
 }
 
 const (
-	readers  = "channel ops admin"
-	feeders  = "feed ops admin"
-	deciders = "ops admin"
+	readers   = "channel ops admin"
+	reservers = "channel ops admin"
+	feeders   = "feed ops admin"
+	deciders  = "ops admin"
 )
 
 func routes() []route {
@@ -107,6 +111,14 @@ func routes() []route {
 		{"GET /v1/availability/changes", readers, 0, (*API).changes},
 		{"GET /v1/availability/stream", readers, 0, (*API).stream},
 		{"GET /v1/availability/{sku}/explain", readers, 0, (*API).explain},
+		{"GET /v1/availability/certificate", readers, 0, (*API).certificate},
+		{"POST /v1/reservations", reservers, protocol.BodyBytesMax, (*API).reserve},
+		{"GET /v1/reservations", reservers, 0, (*API).reservations},
+		{"GET /v1/reservations/{id}", reservers, 0, (*API).reservation},
+		{"DELETE /v1/reservations/{id}", reservers, 0, (*API).release},
+		{"POST /v1/reservations/{id}/confirm", reservers, controlBodyMax, (*API).confirm},
+		{"POST /v1/reservations/{id}/extend", reservers, controlBodyMax, (*API).extend},
+		{"POST /v1/reservations/{id}/fulfil", reservers, controlBodyMax, (*API).fulfil},
 		{"POST /v1/feeds/{source}/events", feeders, protocol.FeedBodyBytesMax, (*API).feedEvents},
 		{"POST /v1/feeds/{source}/snapshot", feeders, protocol.FeedBodyBytesMax, (*API).feedSnapshot},
 		{"GET /v1/stores", deciders, 0, (*API).stores},

@@ -25,6 +25,9 @@ func (a *API) availability(w http.ResponseWriter, r *http.Request) error {
 		if at, err = a.locations(r); err != nil {
 			return err
 		}
+		if err = a.settled(r, r.URL.Query().Get("after")); err != nil {
+			return err
+		}
 	}
 	buf := bufPool.Get().(*[]byte)
 	defer bufPool.Put(buf)
@@ -61,6 +64,7 @@ func (a *API) locations(r *http.Request) ([]protocol.StoreID, error) {
 					return nil, notFound("unknown_group", "There is no such group of locations", v, "groups are the regions of aggregator.toml; GET /v1/stores shows them")
 				}
 				at = append(at, g...)
+			case "after": // see settled
 			case "channel":
 				if err := protocol.CheckName(v); err != nil {
 					return nil, invalid("/channel", err.Error(), "name the channel as its key does")

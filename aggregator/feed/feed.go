@@ -8,10 +8,8 @@
 package feed
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -36,38 +34,12 @@ func problem(status int, code, title, detail, hint string) *protocol.Problem {
 	return protocol.NewProblem(status, code, title, detail, hint)
 }
 
-// strict decodes one JSON object into the struct that into points to.
-func strict(body []byte, into any) *protocol.Problem {
-	dec := json.NewDecoder(bytes.NewReader(body))
-	dec.DisallowUnknownFields()
-	err := dec.Decode(into)
-	if err == nil && dec.More() {
-		err = errors.New("more follows the JSON object")
-	}
-	var kind *json.UnmarshalTypeError
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &kind):
-		p := problem(http.StatusUnprocessableEntity, "invalid_field", "A field has the wrong type", err.Error(), "see /openapi.json")
-		p.Errors = []protocol.FieldError{{Pointer: "/" + strings.ReplaceAll(kind.Field, ".", "/"), Message: "is a " + kind.Value}}
-		return p
-	case strings.HasPrefix(err.Error(), "json: unknown field "):
-		name := strings.Trim(strings.TrimPrefix(err.Error(), "json: unknown field "), `"`)
-		p := problem(http.StatusUnprocessableEntity, "unknown_field", "A field is not known here", name, "remove it, or mend its spelling; see /openapi.json")
-		p.Errors = []protocol.FieldError{{Pointer: "/" + name, Message: "is not a field of this request"}}
-		return p
-	default:
-		return problem(http.StatusBadRequest, "malformed_json", "The body is not JSON", err.Error(), "send one JSON object in UTF-8")
-	}
-}
-
 // Events takes {"events":[…]}.
 func (d *Desk) Events(ctx context.Context, source string, body []byte) ([]protocol.FeedResult, error) {
 	var req struct {
 		Events []json.RawMessage `json:"events"`
 	}
-	if p := strict(body, &req); p != nil {
+	if p := protocol.DecodeStrict(body, &req); p != nil {
 		return nil, p
 	}
 	if n := len(req.Events); n == 0 || n > protocol.BulkEventsMax {
@@ -135,7 +107,7 @@ type statement struct {
 // be is journaled in parts under one session, so that its parts add up.
 func (d *Desk) Snapshot(ctx context.Context, source string, body []byte) ([]protocol.FeedResult, error) {
 	var st statement
-	if p := strict(body, &st); p != nil {
+	if p := protocol.DecodeStrict(body, &st); p != nil {
 		return nil, p
 	}
 	if len(st.Lines) > snapshotLinesMax {

@@ -9,7 +9,6 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"tillwire/aggregator/merge"
 	"tillwire/protocol"
 	"tillwire/store/ledger"
 	"tillwire/store/ledger/bolt"
@@ -68,7 +67,7 @@ func benchRun(b *testing.B, codec *protocol.FrameCodec, encoded [][40][]byte) ti
 	in, err := Open(Options{
 		Ledger: l, Codec: codec, Log: zerolog.Nop(), Now: time.Now,
 		Send:  func(protocol.Origin, protocol.Channel, []byte) error { return nil },
-		Cells: func([]merge.Cell) {}, Merged: func(_ protocol.Origin, _ ledger.Mark, n int) { merged <- n },
+		Cells: func([]Position) {}, Merged: func(_ protocol.Origin, _ ledger.Mark, n int) { merged <- n },
 		Refused: func(o protocol.Origin, r protocol.NackReason, d string) { b.Errorf("%s: %s %s", o, r, d) },
 	})
 	if err != nil {

@@ -2,6 +2,8 @@ package ingest
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -72,17 +74,6 @@ func (i *Ingest) drains() int {
 	return n
 }
 
-// Head notes the head that a heartbeat told: should the store's disk be lost,
-// it says how many events are gone at least.
-func (i *Ingest) Head(o protocol.Origin, epoch, head uint64) error {
-	return i.enqueue(item{do: func(i *Ingest, _ int64) error {
-		if s := i.sessions[o]; s != nil && s.mark.Epoch == epoch && head > s.mark.HeadSeen {
-			s.mark.HeadSeen = head
-		}
-		return nil
-	}})
-}
-
 // Frame takes a frame as it came from the broker. Decoding, with its checksum,
 // chain and the ids of its records, happens on the caller's goroutine; what
 // depends on other frames on the writer's.
@@ -141,8 +132,14 @@ func (i *Ingest) frame(o protocol.Origin, f *protocol.Frame, ready []merge.Prepa
 	return nil
 }
 
-// apply folds one record; what cannot take effect is parked by itself.
+// apply folds one record; what cannot take effect is parked by itself, and what
+// is odd about it is noted where ops sees it.
 func (i *Ingest) apply(in merge.Input, o protocol.Origin) (merge.Outcome, string, error) {
+	if p := in.Prepared; p == nil {
+		in.Prepared = &i.prepared
+		merge.Prepare(in.Record, in.Prepared)
+	}
+	in.HoldID = i.eng.hold(in.Prepared.Event())
 	out, err := i.eng.Apply(in)
 	if err != nil {
 		return out, "", fmt.Errorf("merge %s seq %d: %w", o, in.Seq, err)
@@ -154,8 +151,25 @@ func (i *Ingest) apply(in merge.Input, o protocol.Origin) (merge.Outcome, string
 	case merge.Parked:
 		return out, i.park(in, o, &out), nil
 	case merge.Merged:
+		if id := i.eng.observe(out.Event, in.MergedUS); id != "" {
+			i.rejected = append(i.rejected, id)
+		}
+		for _, n := range out.Notes {
+			i.noteOdd(n, in, o, out.Event)
+		}
 	}
 	return out, "", nil
+}
+
+// noteOdd opens an exception for a document that took effect all the same: one
+// per cause, which the newest document stands for.
+func (i *Ingest) noteOdd(n merge.Note, in merge.Input, o protocol.Origin, ev *protocol.Event) {
+	sum := sha256.Sum256([]byte(n.Code + "\x00" + n.Key))
+	i.exceptions = append(i.exceptions, protocol.Exception{
+		ID: n.Code + "-" + hex.EncodeToString(sum[:8]), State: "open", Code: n.Code, Reason: n.Reason, Counted: true, Origin: o,
+		Epoch: in.Epoch, Seq: in.Seq, At: time.UnixMicro(in.MergedUS).UTC(), EventID: ev.ID, Kind: ev.Kind, DocumentID: ev.DocumentID,
+		Document: protocol.ViewDocument(ev),
+	})
 }
 
 func (i *Ingest) park(in merge.Input, o protocol.Origin, out *merge.Outcome) string {
@@ -199,12 +213,8 @@ func (i *Ingest) feed(o protocol.Origin, events []*protocol.Event, results []pro
 	if s.mark.Epoch == 0 {
 		s.mark.Epoch, s.mark.Lease = 1, 1
 	}
-	origin := i.eng.Origin(o)
 	for k, ev := range events {
-		us := max(nowUS, s.mark.RecordUS+1)
-		rec := protocol.AppendRecord(nil, us, ev)
-		in := merge.Input{Origin: origin, Epoch: s.mark.Epoch, Seq: s.mark.Seq + 1, MergedUS: nowUS, Record: rec}
-		out, id, err := i.apply(in, o)
+		out, id, err := i.append(o, ev, nowUS)
 		if err != nil {
 			return err
 		}
@@ -212,16 +222,10 @@ func (i *Ingest) feed(o protocol.Origin, events []*protocol.Event, results []pro
 		switch out.Verdict {
 		case merge.Duplicate:
 			results[k].Status = "duplicate"
-			continue
 		case merge.Parked:
 			results[k].Status, results[k].Code, results[k].ExceptionID = "parked", out.Code, id
 		case merge.Merged:
 		}
-		s.mark.Seq++
-		s.mark.SafeSeq, s.mark.HeadSeen = s.mark.Seq, s.mark.Seq
-		s.mark.Chain = s.mark.Chain.Next(rec)
-		s.mark.RecordUS, s.mark.MergedUS = us, nowUS
-		s.merged++
 	}
 	i.owe(s)
 	return nil
@@ -275,12 +279,13 @@ func (i *Ingest) Retry(ctx context.Context, id string) (protocol.Exception, erro
 			return fmt.Errorf("retry exception %s: %w: it holds no record; discard it when it is dealt with", id, ErrNotRetriable)
 		}
 		in := merge.Input{Origin: i.eng.Origin(x.Origin), Epoch: x.Epoch, Seq: x.Seq, MergedUS: nowUS, Record: x.Raw}
-		out, err := i.eng.Apply(in)
+		before := len(i.exceptions)
+		out, _, err := i.apply(in, x.Origin)
 		if err != nil {
 			return err
 		}
-		i.entries++
 		if out.Verdict == merge.Parked {
+			i.exceptions = i.exceptions[:before] // it stays the exception that it is
 			x.Code, x.Reason = out.Code, out.Reason
 			return nil
 		}

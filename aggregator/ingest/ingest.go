@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"tillwire/aggregator/merge"
+	"tillwire/aggregator/reserve"
 	"tillwire/protocol"
 	"tillwire/store/ledger"
 )
@@ -32,7 +33,9 @@ type Options struct {
 	// Send passes a control message down to an agent.
 	Send func(o protocol.Origin, ch protocol.Channel, payload []byte) error
 	// Cells is told the positions that a commit changed.
-	Cells func([]merge.Cell)
+	Cells func([]Position)
+	// World answers what decisions need to know beyond the fold.
+	World World
 	// Merged is told a journal's new mark after the commit.
 	Merged func(o protocol.Origin, m ledger.Mark, n int)
 	// Refused is told of frames and hellos that were not taken, and why.
@@ -42,6 +45,13 @@ type Options struct {
 	CheckpointEvery uint64
 	// Generation is the cloud generation told in every WELCOME.
 	Generation uint64
+}
+
+// Position is a cell with what is held of it.
+type Position struct {
+	merge.Cell
+	Reserved  protocol.Quantity
+	Allocated protocol.Quantity
 }
 
 // Stats are counters since start.
@@ -56,8 +66,9 @@ type Stats struct {
 // Ingest is the one writer of the ledger.
 type Ingest struct {
 	o        Options
-	eng      *merge.Engine
+	eng      *Fold
 	sessions map[protocol.Origin]*session
+	stores   map[protocol.StoreID][]*session // agents' sessions per store
 
 	queue  chan item
 	queued atomic.Int64 // bytes
@@ -73,7 +84,12 @@ type Ingest struct {
 	entries    int
 	checkpoint ledger.Position
 	lastUS     int64 // merge time of the newest batch
-	cells      []merge.Cell
+	cells      []Position
+	prepared   merge.Prepared // scratch, for records that nobody prepared
+	rejected   []string       // reservations that a store rejected
+	held       []reserve.Key  // positions whose holds changed
+	expiry     *time.Timer
+	shown      shown
 }
 
 // item is one thing to do on ingest's goroutine.
@@ -91,7 +107,7 @@ func Open(o Options) (*Ingest, error) {
 		o.Node = "0"
 	}
 	i := &Ingest{
-		o: o, sessions: map[protocol.Origin]*session{}, queue: make(chan item, queueItemsMax), done: make(chan struct{}),
+		o: o, sessions: map[protocol.Origin]*session{}, stores: map[protocol.StoreID][]*session{}, queue: make(chan item, queueItemsMax), done: make(chan struct{}),
 	}
 	eng, marks, err := Load(o.Ledger)
 	if err != nil {
@@ -109,78 +125,25 @@ func Open(o Options) (*Ingest, error) {
 		i.lastUS = en.MergedUS
 	}
 	for _, m := range marks {
-		i.sessions[m.Origin] = &session{origin: m.Origin, mark: m, was: m, live: m.Origin.IsFeed()}
+		s := i.session(m.Origin)
+		s.mark, s.was = m, m
 	}
+	i.eng.Book.Advance(i.lastUS)
+	i.eng.Book.Settle(max(o.Now().UnixMicro(), i.lastUS))
 	i.n.cells.Store(uint64(eng.Cells()))
+	i.shown.position = eng.Head()
 	return i, nil
 }
 
-// Load rebuilds the fold: the stored checkpoint, then the log behind it.
-func Load(l ledger.Ledger) (*merge.Engine, []ledger.Mark, error) {
-	eng, marks, err := prepare(l)
-	if err != nil {
-		return nil, nil, err
-	}
-	at, err := restore(l, eng)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := l.Scan(at+1, replay(eng)); err != nil {
-		return nil, nil, fmt.Errorf("replay log from %d: %w", at+1, err)
-	}
-	return eng, marks, nil
-}
-
-func replay(eng *merge.Engine) func(*ledger.Entry) error {
-	return func(en *ledger.Entry) error { return eng.Replay(en, "") }
-}
-
-// Rebuild folds the whole log from its first entry, ignoring checkpoints: what
-// fsck compares with.
-func Rebuild(l ledger.Ledger) (*merge.Engine, error) {
-	eng, _, err := prepare(l)
-	if err != nil {
-		return nil, err
-	}
-	if err := l.Scan(1, replay(eng)); err != nil {
-		return nil, fmt.Errorf("replay log: %w", err)
-	}
-	return eng, nil
-}
-
-func prepare(l ledger.Ledger) (*merge.Engine, []ledger.Mark, error) {
-	eng := merge.New(l)
-	journals, err := l.Journals()
-	if err != nil {
-		return nil, nil, fmt.Errorf("read journals: %w", err)
-	}
-	eng.Register(journals)
-	marks, err := l.Marks()
-	if err != nil {
-		return nil, nil, fmt.Errorf("read marks: %w", err)
-	}
-	for _, m := range marks {
-		if len(m.Forks) > 0 {
-			eng.SetForks(m.Origin, m.Forks)
-		}
-	}
-	return eng, marks, nil
-}
-
-func restore(l ledger.Ledger, eng *merge.Engine) (ledger.Position, error) {
-	var chunks []ledger.Chunk
-	at, err := l.Checkpoint(func(c ledger.Chunk) error { chunks = append(chunks, c); return nil })
-	if err != nil {
-		return 0, fmt.Errorf("read checkpoint: %w", err)
-	}
-	if at == 0 {
-		return 0, nil
-	}
-	return at, eng.Restore(at, chunks, l.Cells)
-}
-
 // Each calls fn with every position. Call it before Run only.
-func (i *Ingest) Each(fn func(merge.Cell)) { i.eng.Each(fn) }
+func (i *Ingest) Each(fn func(Position)) {
+	i.eng.Each(func(c merge.Cell) { fn(i.position(c)) })
+}
+
+func (i *Ingest) position(c merge.Cell) Position {
+	r, a := i.eng.Book.Held(reserve.Key{Location: c.Location, SKU: c.SKU}, i.lastUS)
+	return Position{c, r, a}
+}
 
 // Marks returns the marks as loaded. Call it before Run only.
 func (i *Ingest) Marks() []ledger.Mark {
@@ -204,10 +167,17 @@ func (i *Ingest) Stats() Stats {
 // process must start anew: what is on disk is known only by reopening it.
 func (i *Ingest) Run(ctx context.Context) error {
 	defer close(i.done)
+	i.expiry = time.NewTimer(time.Hour)
+	defer i.expiry.Stop()
+	i.rearm()
 	for {
 		select {
 		case <-ctx.Done():
 			return i.finish()
+		case <-i.expiry.C: // for those who look; decisions see an expiry by themselves
+			if err := i.batch(item{do: func(*Ingest, int64) error { return nil }}); err != nil {
+				return err
+			}
 		case it := <-i.queue:
 			if err := i.batch(it); err != nil {
 				return err
@@ -232,7 +202,9 @@ func (i *Ingest) finish() error {
 			return nil
 		}
 		b := &ledger.Batch{}
-		i.eng.Checkpoint(b)
+		if err := i.eng.checkpoint(b); err != nil {
+			return err
+		}
 		if err := i.o.Ledger.Commit(context.Background(), b); err != nil {
 			return fmt.Errorf("commit checkpoint: %w", err)
 		}
@@ -245,6 +217,7 @@ func (i *Ingest) finish() error {
 func (i *Ingest) batch(first item) error {
 	nowUS := max(i.o.Now().UnixMicro(), i.lastUS) // entries' merge times never fall: refolds rely on it
 	i.lastUS = nowUS
+	i.eng.Book.Advance(nowUS)
 	bytes := 0
 	for it, ok := first, true; ok; {
 		i.queued.Add(-int64(it.bytes))
@@ -262,12 +235,26 @@ func (i *Ingest) batch(first item) error {
 			ok = false
 		}
 	}
-	if err := i.commit(); err != nil {
+	err := i.settle(nowUS)
+	if err == nil {
+		err = i.commit()
+	}
+	if err != nil {
 		i.fail(err)
 		return err
 	}
-	i.answer()
+	i.answer(nowUS)
+	i.rearm()
 	return nil
+}
+
+// rearm wakes the writer when the next hold expires.
+func (i *Ingest) rearm() {
+	wait := time.Hour
+	if us, ok := i.eng.Book.NextExpiry(); ok {
+		wait = min(wait, max(time.Duration(us-i.o.Now().UnixMicro())*time.Microsecond, time.Millisecond))
+	}
+	i.expiry.Reset(wait)
 }
 
 // commit makes the batch durable. Crash before: nothing of it happened, agents
@@ -281,7 +268,9 @@ func (i *Ingest) commit() error {
 		}
 	}
 	if uint64(i.eng.Head()-i.checkpoint) >= i.o.CheckpointEvery {
-		i.eng.Checkpoint(b)
+		if err := i.eng.checkpoint(b); err != nil {
+			return err
+		}
 	}
 	if len(b.Entries)+len(b.Marks)+len(b.Exceptions)+len(b.Facts)+len(b.Journals)+len(b.Chunks) == 0 {
 		return nil
@@ -303,12 +292,8 @@ func (i *Ingest) commit() error {
 }
 
 // answer publishes the positions and sends what is owed: the ledger has it all.
-func (i *Ingest) answer() {
-	i.cells = i.cells[:0]
-	i.eng.TakeDirty(func(c merge.Cell) { i.cells = append(i.cells, c) })
-	if len(i.cells) > 0 {
-		i.o.Cells(i.cells)
-	}
+func (i *Ingest) answer(batchUS int64) {
+	i.publish()
 	nowUS := i.o.Now().UnixMicro()
 	share := credit(len(i.queue), cap(i.queue))
 	for _, s := range i.owed {
@@ -318,10 +303,26 @@ func (i *Ingest) answer() {
 		}
 		s.settled()
 	}
+	i.tellStores(batchUS)
+	i.wake()
 	for _, r := range i.replies {
 		r(nil)
 	}
 	i.clear()
+}
+
+// publish shows the positions that changed, in stock or in what is held.
+func (i *Ingest) publish() {
+	i.cells = i.cells[:0]
+	for _, k := range i.held {
+		if c, ok := i.eng.CellAt(k.Location, k.SKU); ok {
+			i.cells = append(i.cells, i.position(c))
+		}
+	}
+	i.eng.TakeDirty(func(c merge.Cell) { i.cells = append(i.cells, i.position(c)) })
+	if len(i.cells) > 0 {
+		i.o.Cells(i.cells)
+	}
 }
 
 func (i *Ingest) send(s *session, share int, nowUS int64) {
@@ -332,6 +333,7 @@ func (i *Ingest) send(s *session, share int, nowUS int64) {
 		w.Node, w.Credit, w.Generation, w.ServerUS = i.o.Node, 1, i.o.Generation, nowUS
 		w.MergedSeq, w.ChainMerged, w.SafeSeq = s.mark.Seq, s.mark.Chain, s.mark.SafeSeq
 		i.down(s.origin, protocol.DnWelcome, w)
+		i.tell(s.origin, nowUS)
 	}
 	if s.echoUS != 0 || s.nack != protocol.NackNone {
 		a := s.ack(share, 0, nowUS)
@@ -352,6 +354,7 @@ func (i *Ingest) down(o protocol.Origin, ch protocol.Channel, m any) {
 
 func (i *Ingest) clear() {
 	i.owed, i.replies, i.exceptions, i.facts, i.entries = i.owed[:0], i.replies[:0], nil, nil, 0
+	i.held, i.rejected = i.held[:0], i.rejected[:0]
 }
 
 // fail tells everyone who waits that nothing is known to be durable.
@@ -376,6 +379,9 @@ func (i *Ingest) session(o protocol.Origin) *session {
 	if s == nil {
 		s = &session{origin: o, mark: ledger.Mark{Origin: o}, was: ledger.Mark{Origin: o}, live: o.IsFeed()}
 		i.sessions[o] = s
+		if !o.IsFeed() {
+			i.stores[o.Store] = append(i.stores[o.Store], s)
+		}
 	}
 	return s
 }

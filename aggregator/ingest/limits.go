@@ -10,4 +10,7 @@ const (
 	drainStaggerMS   = 15    // start_after per drain already going on
 	drainStaggerMax  = 30_000
 	checkpointEvents = 250_000
+	holdsPartBytes   = 40 << 10 // about, of one part of a store's holds
+	waitersMax       = 10_000   // reads that wait for a write to be shown
+	holdsHeldMax     = 20_000   // SKUs held at one store that its agent is told
 )

@@ -31,6 +31,9 @@ type Prepared struct {
 	err      error
 }
 
+// Event is the record's document; not to be looked at when it cannot be read.
+func (p *Prepared) Event() *protocol.Event { return &p.event }
+
 // Prepare reads a record.
 func Prepare(record []byte, p *Prepared) {
 	p.recordUS, p.err = protocol.DecodeRecord(record, &p.event)
@@ -101,7 +104,7 @@ func (e *Engine) admit(in Input, p *Prepared) (Outcome, error) {
 		return Outcome{}, err
 	case !ok:
 		return Outcome{Verdict: Merged}, nil
-	case first == p.content:
+	case first == p.content, ev.Kind == protocol.KindHold: // an answer to a task counts once, whoever gave it
 		return Outcome{Verdict: Duplicate, Position: pos}, nil
 	}
 	return parked("id_reused", fmt.Sprintf("document %s (%s) came again with other content; the first stands at ledger position %d", ev.DocumentID, ev.Kind, pos)), nil
@@ -363,27 +366,28 @@ func (e *Engine) effectsAt(p ledger.Position, into []Effect) ([]Effect, error) {
 }
 
 // Replay folds a committed entry in again, as at start-up and in fsck. It fails
-// where the fold does not come to the entry that the log holds. holdID is what
-// Input.HoldID was.
-func (e *Engine) Replay(en *ledger.Entry, holdID string) error {
-	if en.Position <= e.head { // the second half of a settled void: made with its original
-		return nil
+// where the fold does not come to the entry that the log holds. hold gives what
+// Input.HoldID was. The event is nil for the second half of an earlier entry, and
+// valid until the next call.
+func (e *Engine) Replay(en *ledger.Entry, hold func(*protocol.Event) string) (*protocol.Event, error) {
+	if en.Position <= e.head { // made with its first half's company
+		return nil, nil //nolint:nilnil // there is neither an event nor an error
 	}
 	ev := &e.prepared.event
 	us, err := protocol.DecodeRecord(en.Record, ev)
 	if err != nil {
-		return fmt.Errorf("replay entry %d: %w", en.Position, err)
+		return nil, fmt.Errorf("replay entry %d: %w", en.Position, err)
 	}
-	in := Input{Origin: en.Origin, Epoch: en.Epoch, Seq: en.Seq, MergedUS: en.MergedUS, Record: en.Record, HoldID: holdID}
+	in := Input{Origin: en.Origin, Epoch: en.Epoch, Seq: en.Seq, MergedUS: en.MergedUS, Record: en.Record, HoldID: hold(ev)}
 	out, err := e.fold(in, ev, us, en.Content)
 	if err != nil {
-		return fmt.Errorf("replay entry %d: %w", en.Position, err)
+		return nil, fmt.Errorf("replay entry %d: %w", en.Position, err)
 	}
 	if out.Verdict != Merged || out.Position != en.Position {
-		return fmt.Errorf("replay entry %d: %w: folded to position %d (%s)", en.Position, ledger.ErrCorrupt, out.Position, out.Code)
+		return nil, fmt.Errorf("replay entry %d: %w: folded to position %d (%s)", en.Position, ledger.ErrCorrupt, out.Position, out.Code)
 	}
 	e.Committed()
-	return nil
+	return ev, nil
 }
 
 // Register makes journals known as the ledger numbered them, before a restore

@@ -279,7 +279,7 @@ func checkDerived(t tester, w *world) {
 	re := New(w.log)
 	re.Register(w.journals)
 	for i := range w.log.entries {
-		if err := re.Replay(&w.log.entries[i], ""); err != nil {
+		if _, err := re.Replay(&w.log.entries[i], func(*protocol.Event) string { return "" }); err != nil {
 			t.Fatalf("replay: %v", err)
 		}
 	}

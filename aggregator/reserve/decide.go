@@ -10,6 +10,17 @@ import (
 	"tillwire/protocol"
 )
 
+// Command is what may be asked of a reservation that exists.
+type Command string
+
+// The commands.
+const (
+	Confirm Command = "confirm"
+	Extend  Command = "extend"
+	Release Command = "release"
+	Fulfil  Command = "fulfil"
+)
+
 // Result is what a command came to.
 type Result struct {
 	Change  *Change // to be journaled, then applied; nil: a repeat, nothing is new

@@ -20,7 +20,6 @@ import (
 	"tillwire/agent/link"
 	"tillwire/aggregator/broker"
 	"tillwire/aggregator/ingest"
-	"tillwire/aggregator/merge"
 	"tillwire/protocol"
 	"tillwire/store/journal"
 	"tillwire/store/ledger"
@@ -94,7 +93,7 @@ func (c *chain) start() {
 	c.in, err = ingest.Open(ingest.Options{
 		Ledger: l, Codec: c.codec, Log: zerolog.Nop(), Now: time.Now, Generation: c.generation,
 		Send: func(o protocol.Origin, ch protocol.Channel, b []byte) error { return c.broker.Publish(o, ch, b) },
-		Cells: func(cells []merge.Cell) {
+		Cells: func(cells []ingest.Position) {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			for _, x := range cells {
@@ -113,7 +112,7 @@ func (c *chain) start() {
 		},
 	})
 	c.must(err)
-	c.in.Each(func(x merge.Cell) { c.onHand[x.Location] = x.OnHand })
+	c.in.Each(func(x ingest.Position) { c.onHand[x.Location] = x.OnHand })
 	for _, m := range c.in.Marks() {
 		c.marks[m.Origin] = m
 	}

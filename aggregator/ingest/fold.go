@@ -1,0 +1,167 @@
+package ingest
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"tillwire/aggregator/merge"
+	"tillwire/aggregator/reserve"
+	"tillwire/protocol"
+	"tillwire/store/ledger"
+)
+
+// Fold is everything that follows from the log: positions, and the books of what
+// the aggregator itself decided. Each is a function of the log alone.
+type Fold struct {
+	*merge.Engine
+	Book *reserve.Book
+}
+
+// The books' checkpoint chunks stand behind those of the positions.
+const (
+	chunksOfBook = 0x4000_0000
+	chunksEach   = 1 << 16
+)
+
+func newFold(l ledger.Ledger) *Fold {
+	return &Fold{Engine: merge.New(l), Book: reserve.New()}
+}
+
+// hold names the reservation that a sale hands out, where it names the order
+// only.
+func (f *Fold) hold(ev *protocol.Event) string {
+	if ev.Kind != protocol.KindSale || ev.HoldID != "" || ev.OrderID == "" {
+		return ""
+	}
+	id, _ := f.Book.ResolveOrder(ev.OrderID)
+	return id
+}
+
+// replay folds a committed entry, as the writer did when it was new.
+func (f *Fold) replay(en *ledger.Entry) error {
+	ev, err := f.Replay(en, f.hold)
+	if err != nil || ev == nil {
+		return err
+	}
+	if ev.Store == protocol.ChainStore {
+		return f.apply(ev, en.Position)
+	}
+	f.observe(ev, en.MergedUS)
+	return nil
+}
+
+// apply puts a decision that was journaled into effect.
+func (f *Fold) apply(ev *protocol.Event, at ledger.Position) error {
+	var err error
+	switch ev.Kind { //nolint:exhaustive // the chain's own journals carry no others
+	case protocol.KindReservation:
+		var c reserve.Change
+		if err = json.Unmarshal(ev.Body, &c); err == nil {
+			f.Book.Apply(&c)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("apply %s at %d: %w: %w", ev.Kind, at, ledger.ErrCorrupt, err)
+	}
+	return nil
+}
+
+// observe lets the books see a merged event. It names the reservation that a
+// store rejected, if so.
+func (f *Fold) observe(ev *protocol.Event, mergedUS int64) (rejected string) {
+	switch ev.Kind { //nolint:exhaustive // the others concern positions only
+	case protocol.KindSale:
+		if ev.HoldID == "" && ev.OrderID == "" {
+			return ""
+		}
+		return f.Book.Observe(ev, mergedUS)
+	case protocol.KindHold:
+		return f.Book.Observe(ev, mergedUS)
+	}
+	return ""
+}
+
+// checkpoint adds what changed since the last one to a batch.
+func (f *Fold) checkpoint(b *ledger.Batch) error {
+	f.Checkpoint(b)
+	return f.Book.Chunks(func(no uint32, data []byte) {
+		b.Chunks = append(b.Chunks, ledger.Chunk{No: chunksOfBook + no, Data: data})
+	})
+}
+
+func (f *Fold) restore(at ledger.Position, chunks []ledger.Chunk, cells func(func(ledger.Cell) error) error) error {
+	n := 0
+	for n < len(chunks) && chunks[n].No < chunksOfBook {
+		n++
+	}
+	if err := f.Restore(at, chunks[:n], cells); err != nil {
+		return err
+	}
+	for _, c := range chunks[n:] {
+		var err error
+		switch (c.No - chunksOfBook) / chunksEach {
+		case 0:
+			err = f.Book.Restore(c.No-chunksOfBook, c.Data)
+		default:
+			err = fmt.Errorf("restore chunk %d: %w: it belongs to no book", c.No, ledger.ErrCorrupt)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Load rebuilds the fold: the stored checkpoint, then the log behind it.
+func Load(l ledger.Ledger) (*Fold, []ledger.Mark, error) {
+	f, marks, err := prepare(l)
+	if err != nil {
+		return nil, nil, err
+	}
+	var chunks []ledger.Chunk
+	at, err := l.Checkpoint(func(c ledger.Chunk) error { chunks = append(chunks, c); return nil })
+	if err != nil {
+		return nil, nil, fmt.Errorf("read checkpoint: %w", err)
+	}
+	if at != 0 {
+		if err := f.restore(at, chunks, l.Cells); err != nil {
+			return nil, nil, err
+		}
+	}
+	if err := l.Scan(at+1, f.replay); err != nil {
+		return nil, nil, fmt.Errorf("replay log from %d: %w", at+1, err)
+	}
+	return f, marks, nil
+}
+
+// Rebuild folds the whole log from its first entry, ignoring checkpoints: what
+// fsck compares with.
+func Rebuild(l ledger.Ledger) (*Fold, error) {
+	f, _, err := prepare(l)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.Scan(1, f.replay); err != nil {
+		return nil, fmt.Errorf("replay log: %w", err)
+	}
+	return f, nil
+}
+
+func prepare(l ledger.Ledger) (*Fold, []ledger.Mark, error) {
+	f := newFold(l)
+	journals, err := l.Journals()
+	if err != nil {
+		return nil, nil, fmt.Errorf("read journals: %w", err)
+	}
+	f.Register(journals)
+	marks, err := l.Marks()
+	if err != nil {
+		return nil, nil, fmt.Errorf("read marks: %w", err)
+	}
+	for _, m := range marks {
+		if len(m.Forks) > 0 {
+			f.SetForks(m.Origin, m.Forks)
+		}
+	}
+	return f, marks, nil
+}
