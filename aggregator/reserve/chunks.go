@@ -68,11 +68,13 @@ func (b *Book) Restore(no uint32, data []byte) error {
 		b.put(r)
 		data = data[k+int(n):]
 	}
+	delete(b.dirty, uint16(no)) // what was read is what is stored
 	return nil
 }
 
 // Settle ends a start-up: what is over stands in order of age, and locations are
-// told anew from nowUS on.
+// told anew from nowUS on. What the replay of the log changed stays to be written:
+// no checkpoint has it yet.
 func (b *Book) Settle(nowUS int64) {
 	b.baseRev = uint64(max(nowUS, 1))
 	slices.SortFunc(b.closed, func(x, y closing) int {
@@ -84,6 +86,5 @@ func (b *Book) Settle(nowUS int64) {
 		}
 		return 1
 	})
-	clear(b.dirty)
 	b.touched = b.touched[:0]
 }
