@@ -30,12 +30,19 @@ type Availability struct {
 	AsOf      time.Time              `json:"as_of"`
 	Totals    AvailabilityTotals     `json:"totals"`
 	Locations []AvailabilityLocation `json:"locations"`
+
+	Channel    string         `json:"channel,omitempty"`    // whose view it is; none: behind every fence
+	Kit        bool           `json:"kit,omitempty"`        // has no stock: what its components make
+	Components []KitComponent `json:"components,omitempty"` // of a kit
 }
 
 // AvailabilityTotals add up what the locations show.
 type AvailabilityTotals struct {
 	Quantities
-	Available Quantity `json:"available"`
+	Available  Quantity `json:"available"`
+	RiskBuffer Quantity `json:"risk_buffer,omitzero"`
+	Fenced     Quantity `json:"fenced,omitzero"`
+	Incoming   Quantity `json:"incoming,omitzero"`
 }
 
 // AvailabilityLocation is one location's share.
@@ -48,6 +55,12 @@ type AvailabilityLocation struct {
 	AsOf        time.Time `json:"as_of"`
 	LagS        float64   `json:"lag_s"`
 	Provisional bool      `json:"provisional"`
+
+	Fenced        Quantity      `json:"fenced,omitzero"`         // kept for other channels
+	Incoming      Quantity      `json:"incoming,omitzero"`       // ordered or advised
+	Dark          bool          `json:"dark,omitempty"`          // silent for longer than its policy bears
+	UnavailableBy UnavailableBy `json:"unavailable_by,omitzero"` // unavailable, by disposition
+	ServiceLevel  float64       `json:"service_level,omitempty"` // of the risk buffer; left out: it is off
 }
 
 // Explanation answers …/explain: on_hand = anchor + Σ effect of the lines.

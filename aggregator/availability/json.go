@@ -3,80 +3,95 @@ package availability
 import (
 	"encoding/json"
 	"math"
-	"slices"
 	"strconv"
-	"sync"
 	"time"
 	"unicode/utf8"
 
 	"tillwire/protocol"
 )
 
-var rowPool = sync.Pool{New: func() any { r := make([]row, 0, 64); return &r }}
-
 // AppendJSON appends the JSON of Get's answer without building it: the same
 // bytes as encoding/json writes. False, and b unchanged, when no location ever
 // had the SKU.
 func (m *Model) AppendJSON(b []byte, sku protocol.SKU, at []protocol.StoreID) ([]byte, bool) {
-	e := m.find(sku)
-	if e == nil {
+	return m.AppendJSONFor(b, sku, at, "")
+}
+
+// AppendJSONFor is AppendJSON as a channel sees it.
+func (m *Model) AppendJSONFor(b []byte, sku protocol.SKU, at []protocol.StoreID, channel string) ([]byte, bool) {
+	v := lookPool.Get().(*look)
+	defer v.done()
+	if !m.read(v, sku, at, channel) {
 		return b, false
 	}
-	buf := rowPool.Get().(*[]row)
-	rows := m.rows(e, at, *buf)
-	nowUS := m.now().UnixMicro()
-	locs := *m.locs.Load()
-	if len(rows) > 1 {
-		slices.SortFunc(rows, func(x, y row) int {
-			if a, b := locs[x.loc].name, locs[y.loc].name; a < b {
-				return -1
-			} else if a > b {
-				return 1
-			}
-			return 0
-		})
-	}
-	var total protocol.AvailabilityTotals
 	b = append(b, `{"sku":`...)
 	b = appendString(b, string(sku))
 	b = append(b, `,"as_of":`...)
-	b = appendTime(b, nowUS)
-	b = append(b, `,"totals":`...)
-	for i := range rows {
-		l := locs[rows[i].loc].answer(&rows[i], nowUS)
-		add(&total, &l)
-	}
-	b = append(appendQuantities(append(b, '{'), &total.Quantities), `,"available":`...)
-	b = append(total.Available.AppendTo(b), `},"locations":[`...)
-	for i := range rows {
+	b = appendTime(b, v.nowUS)
+	b = v.appendTotals(append(b, `,"totals":`...))
+	b = append(b, `,"locations":[`...)
+	for i := range v.shares {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		l := locs[rows[i].loc].answer(&rows[i], nowUS)
-		b = appendLocation(b, &l)
+		b = v.shares[i].append(b)
 	}
-	*buf = rows[:0]
-	rowPool.Put(buf)
-	return append(b, "]}"...), true
+	b = append(b, ']')
+	if channel != "" {
+		b = appendString(append(b, `,"channel":`...), channel)
+	}
+	if v.parts != nil {
+		b = appendParts(append(b, `,"kit":true,"components":[`...), v.parts)
+	}
+	return append(b, '}'), true
 }
 
-func appendLocation(b []byte, l *protocol.AvailabilityLocation) []byte {
+func (v *look) appendTotals(b []byte) []byte {
+	var t protocol.AvailabilityTotals
+	for i := range v.shares {
+		add(&t, &v.shares[i].Promise)
+	}
+	b = appendQuantities(append(b, '{'), &t.Quantities)
+	b = t.Available.AppendTo(append(b, `,"available":`...))
+	b = appendUnlessZero(b, `,"risk_buffer":`, t.RiskBuffer)
+	b = appendUnlessZero(b, `,"fenced":`, t.Fenced)
+	b = appendUnlessZero(b, `,"incoming":`, t.Incoming)
+	return append(b, '}')
+}
+
+func (x *share) append(b []byte) []byte {
 	b = append(b, `{"location":`...)
-	b = appendString(b, string(l.Location))
+	b = appendString(b, string(x.name))
 	b = append(b, `,"type":`...)
-	b = appendString(b, l.Type)
+	b = appendString(b, x.kind)
 	b = append(b, ',')
-	b = appendQuantities(b, &l.Quantities)
-	b = append(b, `,"risk_buffer":`...)
-	b = l.RiskBuffer.AppendTo(b)
-	b = append(b, `,"available":`...)
-	b = l.Available.AppendTo(b)
+	q := x.quantities()
+	b = appendQuantities(b, &q)
+	b = x.RiskBuffer.AppendTo(append(b, `,"risk_buffer":`...))
+	b = x.Available.AppendTo(append(b, `,"available":`...))
 	b = append(b, `,"as_of":`...)
-	b = appendTime(b, l.AsOf.UnixMicro())
+	b = appendTime(b, x.AsOfUS)
 	b = append(b, `,"lag_s":`...)
-	b = appendSeconds(b, l.LagS)
-	b = append(b, `,"provisional":`...)
-	return append(strconv.AppendBool(b, l.Provisional), '}')
+	b = appendSeconds(b, x.LagS)
+	b = strconv.AppendBool(append(b, `,"provisional":`...), x.Provisional)
+	b = appendUnlessZero(b, `,"fenced":`, x.FencedForOthers)
+	b = appendUnlessZero(b, `,"incoming":`, x.Incoming)
+	if x.Dark {
+		b = append(b, `,"dark":true`...)
+	}
+	if by := &x.UnavailableBy; *by != [protocol.DispositionsUnsellable]protocol.Quantity{} {
+		b = append(b, `,"unavailable_by":`...)
+		n := len(b)
+		b = appendUnlessZero(b, `,"damaged":`, by[0])
+		b = appendUnlessZero(b, `,"quarantine":`, by[1])
+		b = appendUnlessZero(b, `,"unknown":`, by[2])
+		b[n] = '{'
+		b = append(b, '}')
+	}
+	if x.Alpha != 0 { // 0.5 to 1: encoding/json writes no exponent either
+		b = strconv.AppendFloat(append(b, `,"service_level":`...), x.Alpha, 'f', -1, 64)
+	}
+	return append(b, '}')
 }
 
 func appendQuantities(b []byte, q *protocol.Quantities) []byte {
@@ -88,19 +103,69 @@ func appendQuantities(b []byte, q *protocol.Quantities) []byte {
 	return q.Unavailable.AppendTo(append(b, `,"unavailable":`...))
 }
 
+func appendUnlessZero(b []byte, key string, q protocol.Quantity) []byte {
+	if q == 0 {
+		return b
+	}
+	return q.AppendTo(append(b, key...))
+}
+
+func appendParts(b []byte, parts []protocol.KitComponent) []byte {
+	for i := range parts {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendString(append(b, `{"sku":`...), string(parts[i].SKU))
+		b = append(parts[i].Quantity.AppendTo(append(b, `,"quantity":`...)), '}')
+	}
+	return append(b, ']')
+}
+
+// appendTime writes a moment as RFC 3339 does, in UTC. Years 1970 to 2105, which
+// is what cells can hold, are worked out here; others are left to package time.
 func appendTime(b []byte, us int64) []byte {
 	b = append(b, '"')
-	b = time.UnixMicro(us).UTC().AppendFormat(b, time.RFC3339Nano)
-	return append(b, '"')
+	if us < 0 || us > math.MaxUint32*int64(usPerS) {
+		return append(time.UnixMicro(us).UTC().AppendFormat(b, time.RFC3339Nano), '"')
+	}
+	s, frac := us/usPerS, us%usPerS
+	day, second := s/86400, s%86400
+	// Days to a date by H. Hinnant's arithmetic: years begin in March.
+	z := day + 719468
+	era := z / 146097
+	doe := z - era*146097
+	yoe := (doe - doe/1460 + doe/36524 - doe/146096) / 365
+	doy := doe - (365*yoe + yoe/4 - yoe/100)
+	mp := (5*doy + 2) / 153
+	year, month := yoe+era*400, mp+3
+	if month > 12 {
+		year, month = year+1, month-12
+	}
+	b = append2(append2(b, year/100), year%100)
+	b = append2(append(b, '-'), month)
+	b = append2(append(b, '-'), doy-(153*mp+2)/5+1)
+	b = append2(append(b, 'T'), second/3600)
+	b = append2(append(b, ':'), second/60%60)
+	b = append2(append(b, ':'), second%60)
+	if frac != 0 {
+		b = append(b, '.')
+		b = append2(append2(append2(b, frac/10000), frac/100%100), frac%100)
+		for b[len(b)-1] == '0' {
+			b = b[:len(b)-1]
+		}
+	}
+	return append(b, 'Z', '"')
 }
+
+func append2(b []byte, n int64) []byte { return append(b, byte('0'+n/10), byte('0'+n%10)) }
 
 // appendSeconds writes a lag, which has at most 3 decimals.
 func appendSeconds(b []byte, s float64) []byte {
 	return protocol.Quantity(math.Round(s * 1000)).AppendTo(b)
 }
 
-// appendString quotes what needs no escaping, and leaves the rest to strconv's
-// slower care. SKUs and names are nearly always plain.
+// appendString quotes what needs no escaping, and leaves the rest to
+// encoding/json's slower care. SKUs and names are nearly always plain.
 func appendString(b []byte, s string) []byte {
 	for i := range len(s) {
 		if c := s[i]; c < 0x20 || c >= utf8.RuneSelf || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {

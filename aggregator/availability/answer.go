@@ -1,0 +1,170 @@
+package availability
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"time"
+
+	"tillwire/protocol"
+)
+
+// share is one location's part of an answer.
+type share struct {
+	name protocol.StoreID
+	kind string
+	Promise
+}
+
+// look is one reading of a SKU: its locations in order of name. Looks are used
+// again and again, so that a reading allocates nothing.
+type look struct {
+	nowUS  int64
+	rows   []row
+	shares []share
+	parts  []protocol.KitComponent // of a kit; nil otherwise
+	kit    []kitShare              // scratch
+}
+
+var lookPool = sync.Pool{New: func() any { return new(look) }}
+
+// read fills v with a SKU at the locations named or at all, as a channel sees
+// it. False when nobody ever had it.
+func (m *Model) read(v *look, sku protocol.SKU, at []protocol.StoreID, channel string) bool {
+	v.nowUS = m.now().UnixMicro()
+	v.shares, v.parts = v.shares[:0], nil
+	s := m.set.Load()
+	if s.kits != nil {
+		if v.parts = s.kits(sku); len(v.parts) > 0 {
+			m.readKit(v, s, at, channel)
+			return true
+		}
+		v.parts = nil
+	}
+	e := m.find(sku)
+	if e == nil {
+		return false
+	}
+	m.readEntry(v, s, e, at, channel)
+	return true
+}
+
+func (m *Model) readEntry(v *look, s *settings, e *entry, at []protocol.StoreID, channel string) {
+	v.rows = m.rows(e, at, v.rows)
+	p := m.locs.Load() // after the rows: it knows all their locations
+	if len(v.rows) > 1 {
+		slices.SortFunc(v.rows, func(x, y row) int { return cmp.Compare(p.rank[x.loc], p.rank[y.loc]) })
+	}
+	v.shares = slices.Grow(v.shares[:0], len(v.rows))[:len(v.rows)]
+	h := s.holdbacks(e, e.sku, v.nowUS)
+	for i := range v.rows {
+		r, x := &v.rows[i], &v.shares[i]
+		l := p.list[r.loc]
+		state, held := l.state.Load(), &h.Default
+		if len(h.At) > 0 {
+			held = h.For(l.name)
+		}
+		x.name, x.kind = l.name, state.Type
+		s.promise(&x.Promise, r, state, held, channel, v.nowUS)
+	}
+}
+
+func (m *Model) rows(e *entry, at []protocol.StoreID, into []row) []row {
+	if len(at) == 0 {
+		return e.view(into, nil)
+	}
+	if len(at) == 1 {
+		i, ok := m.byName.Load(at[0])
+		if !ok {
+			return into[:0]
+		}
+		if r, ok := e.viewOne(i.(uint32)); ok {
+			return append(into[:0], r)
+		}
+		return into[:0]
+	}
+	want := make(map[uint32]bool, len(at))
+	for _, name := range at {
+		if i, ok := m.byName.Load(name); ok {
+			want[i.(uint32)] = true
+		}
+	}
+	return e.view(into, func(loc uint32) bool { return want[loc] })
+}
+
+// Get answers for one SKU, at the locations named or at all, to nobody in
+// particular: behind every fence. False when no location ever had it.
+func (m *Model) Get(sku protocol.SKU, at []protocol.StoreID) (protocol.Availability, bool) {
+	return m.GetFor(sku, at, "")
+}
+
+// GetFor is Get as a channel sees it.
+func (m *Model) GetFor(sku protocol.SKU, at []protocol.StoreID, channel string) (protocol.Availability, bool) {
+	v := lookPool.Get().(*look)
+	defer v.done()
+	if !m.read(v, sku, at, channel) {
+		return protocol.Availability{}, false
+	}
+	a := protocol.Availability{
+		SKU: sku, AsOf: time.UnixMicro(v.nowUS).UTC(), Locations: make([]protocol.AvailabilityLocation, len(v.shares)),
+		Channel: channel, Kit: v.parts != nil, Components: v.parts,
+	}
+	for i := range v.shares {
+		a.Locations[i] = v.shares[i].answer()
+		add(&a.Totals, &v.shares[i].Promise)
+	}
+	return a, true
+}
+
+func (v *look) done() { lookPool.Put(v) }
+
+// Share is one location's part, for callers in the process.
+type Share struct {
+	Location protocol.StoreID
+	Group    string
+	Promise
+}
+
+// Each gives a SKU's locations in order of name, as a channel sees them; false
+// when nobody ever had it.
+func (m *Model) Each(sku protocol.SKU, channel string, f func(s *Share)) bool {
+	v := lookPool.Get().(*look)
+	defer v.done()
+	if !m.read(v, sku, nil, channel) {
+		return false
+	}
+	for i := range v.shares {
+		x := &v.shares[i]
+		f(&Share{Location: x.name, Group: m.stateOf(x.name).Group, Promise: x.Promise})
+	}
+	return true
+}
+
+func (p *Promise) quantities() protocol.Quantities {
+	return protocol.Quantities{
+		OnHand: p.OnHand, Reserved: p.Reserved, Allocated: p.Allocated, SafetyStock: p.Safety,
+		InTransit: p.InTransit, Unavailable: p.Unavailable,
+	}
+}
+
+func (x *share) answer() protocol.AvailabilityLocation {
+	return protocol.AvailabilityLocation{
+		Location: x.name, Type: x.kind, Quantities: x.quantities(), RiskBuffer: x.RiskBuffer, Available: x.Available,
+		AsOf: time.UnixMicro(x.AsOfUS).UTC(), LagS: x.LagS, Provisional: x.Provisional,
+		Fenced: x.FencedForOthers, Incoming: x.Incoming, Dark: x.Dark,
+		UnavailableBy: protocol.UnavailableOf(x.UnavailableBy), ServiceLevel: x.Alpha,
+	}
+}
+
+func add(t *protocol.AvailabilityTotals, p *Promise) {
+	t.OnHand += p.OnHand
+	t.Reserved += p.Reserved
+	t.Allocated += p.Allocated
+	t.SafetyStock += p.Safety
+	t.InTransit += p.InTransit
+	t.Unavailable += p.Unavailable
+	t.Available += p.Available
+	t.RiskBuffer += p.RiskBuffer
+	t.Fenced += p.FencedForOthers
+	t.Incoming += p.Incoming
+}
