@@ -42,7 +42,7 @@ func (m *Model) read(v *look, sku protocol.SKU, at []protocol.StoreID, channel s
 		v.parts = nil
 	}
 	e := m.find(sku)
-	if e == nil {
+	if e == nil || len(*e.cells.Load()) == 0 { // what was a kit once leaves an entry behind
 		return false
 	}
 	m.readEntry(v, s, e, at, channel)

@@ -9,6 +9,12 @@ func (m *Model) UseKits(parts func(sku protocol.SKU) []protocol.KitComponent) {
 	m.change(func(s *settings) { s.kits = parts })
 }
 
+// UseKitsOf names who knows which kits a SKU is part of, so that they count as
+// changed when it does. The writer asks, at each change.
+func (m *Model) UseKitsOf(kits func(part protocol.SKU) []protocol.SKU) {
+	m.change(func(s *settings) { s.kitsOf = kits })
+}
+
 // kitShare gathers what one location's parts make.
 type kitShare struct {
 	parts int   // of the bill, found here

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tillwire/aggregator/demand"
 	"tillwire/protocol"
 )
 
@@ -41,6 +42,8 @@ type Model struct {
 
 	grow    sync.Mutex // guards adding locations and changing settings
 	changes changes
+	feed    feed
+	arrived arrived
 }
 
 // New makes an empty model on a clock.
@@ -48,8 +51,10 @@ func New(now func() time.Time) *Model {
 	m := &Model{now: now}
 	m.table.Store(newTable(1024))
 	m.locs.Store(&places{})
-	m.set.Store(&settings{})
-	m.changes.init()
+	m.set.Store(&settings{buffer: demand.Buffer})
+	nowUS := now().UnixMicro()
+	m.changes.init(nowUS)
+	m.feed.init(nowUS)
 	return m
 }
 
@@ -62,6 +67,7 @@ func (m *Model) Cells() int { return int(m.cells.Load()) }
 // Apply publishes changed cells. Cells of one SKU that stand together are
 // published together: no reader sees half of them.
 func (m *Model) Apply(cells []Cell) {
+	s := m.set.Load()
 	for i := 0; i < len(cells); {
 		e := m.entryOf(cells[i].SKU)
 		e.ver.Add(1)
@@ -72,7 +78,7 @@ func (m *Model) Apply(cells []Cell) {
 		}
 		m.cells.Add(int64(len(*e.cells.Load()) - before))
 		e.ver.Add(1)
-		m.changes.note(e.sku)
+		m.note(s, e)
 		i = k
 	}
 	if len(cells) > 0 {

@@ -144,8 +144,8 @@ func TestChangesAreFollowedByCursor(t *testing.T) {
 	if _, _, ok := m.Changed(next+1, 10); ok {
 		t.Error("a cursor from the future is taken")
 	}
-	for range changesKept + 1 {
-		m.changes.note("C")
+	for i := range changesKept + 1 {
+		m.Apply([]Cell{{SKU: protocol.SKU(fmt.Sprint("C", i)), Location: "S"}})
 	}
 	if _, _, ok := m.Changed(start, 10); ok {
 		t.Error("a cursor that fell off the ring is taken")

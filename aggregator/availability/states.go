@@ -40,8 +40,8 @@ func (s *State) UnmarshalText(b []byte) error {
 	return fmt.Errorf("parse state: %q is not in, low or out", b)
 }
 
-// stateOf judges an available quantity.
-func stateOf(available, lowAt protocol.Quantity) State {
+// judged is the state of an available quantity.
+func judged(available, lowAt protocol.Quantity) State {
 	switch {
 	case available <= 0:
 		return StateOut

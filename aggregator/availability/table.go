@@ -48,6 +48,7 @@ type entry struct {
 	ver    atomic.Uint64
 	cells  atomic.Pointer[[]cell] // sorted by location
 	rules  atomic.Pointer[resolved]
+	noted  uint64  // cursor of its last change; the writer's alone
 	states []State // per watch; the follower's alone
 }
 
