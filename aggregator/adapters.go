@@ -11,6 +11,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 
 	"tillwire/aggregator/merge"
+	"tillwire/aggregator/reserve"
 	"tillwire/aggregator/web"
 	"tillwire/protocol"
 )
@@ -85,11 +86,11 @@ func (a *Aggregator) webOptions(manual []byte) web.Options {
 		Now: a.deps.Now, Log: a.deps.Log, Dev: a.cfg.Dev, Version: a.deps.Version, Manual: manual, Fleet: a.fleet,
 		Availability: func(sku protocol.SKU) (protocol.Availability, bool) { return a.model.Get(sku, nil) },
 		Explain: func(sku protocol.SKU, loc protocol.StoreID, limit int) (protocol.Explanation, error) {
-			x, err := a.ingest.Explain(context.Background(), sku, loc, merge.Question{Limit: limit})
+			x, err := a.explain(context.Background(), sku, loc, merge.Question{Limit: limit})
 			if err != nil {
 				return protocol.Explanation{}, err
 			}
-			return *a.dated(x), nil
+			return *x, nil
 		},
 		Search: a.model.Search, Exceptions: a.ledger.Exceptions, Exception: a.ledger.Exception, OpenCount: a.openExceptions,
 		Retry: func(ctx context.Context, id, who string) error {
@@ -111,23 +112,58 @@ func (a *Aggregator) audit(who, what, id string, err error) {
 	a.deps.Log.Info().Str("who", who).Str("action", what).Str("exception", id).AnErr("err", err).Msg("exception decided")
 }
 
-// dated adds to an explanation how fresh its location's knowledge is.
-func (a *Aggregator) dated(x *protocol.Explanation) *protocol.Explanation {
-	if v, ok := a.model.Get(x.SKU, []protocol.StoreID{x.Location}); ok && len(v.Locations) == 1 {
-		l := &v.Locations[0]
-		x.AsOf, x.LagS, x.Provisional, x.RiskBuffer = l.AsOf, l.LagS, l.Provisional, l.RiskBuffer
-	}
-	x.Available = max(0, x.OnHand-x.Unavailable-x.Reserved-x.Allocated-x.SafetyStock-x.RiskBuffer)
-	return x
-}
-
-// Explain is the door's explanation, dated.
-func (d door) Explain(ctx context.Context, sku protocol.SKU, loc protocol.StoreID, q merge.Question) (*protocol.Explanation, error) {
-	x, err := d.a.ingest.Explain(ctx, sku, loc, q)
+// explain joins what the fold says of a position with what is held of it, what is
+// held back and how fresh its location's knowledge is. A past moment is told of
+// the fold alone: holds and buffers are of now.
+func (a *Aggregator) explain(ctx context.Context, sku protocol.SKU, loc protocol.StoreID, q merge.Question) (*protocol.Explanation, error) {
+	x, err := a.ingest.Explain(ctx, sku, loc, q)
 	if err != nil {
 		return nil, err
 	}
-	return d.a.dated(x), nil
+	if q.AtUS == 0 && q.KnownUS == 0 {
+		if x.Holds, err = a.ingest.HoldsAt(ctx, reserve.Key{Location: loc, SKU: sku}); err != nil {
+			return nil, err
+		}
+		a.explainNow(x)
+	}
+	for _, h := range x.Holds {
+		x.Reserved += h.Reserved
+		x.Allocated += h.Allocated
+	}
+	for _, b := range x.Buffers {
+		switch b.Quantity {
+		case "safety_stock":
+			x.SafetyStock += b.Value
+		case "risk_buffer":
+			x.RiskBuffer += b.Value
+		}
+	}
+	x.Available = max(0, x.OnHand-x.Unavailable-x.Reserved-x.Allocated-x.SafetyStock-x.RiskBuffer)
+	return x, nil
+}
+
+// explainNow adds freshness and buffers.
+func (a *Aggregator) explainNow(x *protocol.Explanation) {
+	x.Buffers = a.rules.set().Explain(x.SKU, x.Location, "")
+	v, ok := a.model.Get(x.SKU, []protocol.StoreID{x.Location})
+	if !ok || len(v.Locations) != 1 {
+		return
+	}
+	l := &v.Locations[0]
+	x.AsOf, x.LagS, x.Provisional = l.AsOf, l.LagS, l.Provisional
+	if l.RiskBuffer == 0 {
+		return
+	}
+	why := fmt.Sprintf("what may have been sold in the %.0f s since the store was last known whole, at a service level of %g", l.LagS, l.ServiceLevel)
+	if l.Dark {
+		why += "; the store is dark"
+	}
+	x.Buffers = append(x.Buffers, protocol.ExplainBuffer{Quantity: "risk_buffer", Value: l.RiskBuffer, Reason: why})
+}
+
+// Explain is the door's explanation.
+func (d door) Explain(ctx context.Context, sku protocol.SKU, loc protocol.StoreID, q merge.Question) (*protocol.Explanation, error) {
+	return d.a.explain(ctx, sku, loc, q)
 }
 
 // Retry folds a parked record in again.

@@ -21,6 +21,7 @@ import (
 	"tillwire/aggregator/availability"
 	"tillwire/aggregator/broker"
 	"tillwire/aggregator/credential"
+	"tillwire/aggregator/demand"
 	"tillwire/aggregator/feed"
 	"tillwire/aggregator/fleet"
 	"tillwire/aggregator/front"
@@ -76,7 +77,8 @@ type Aggregator struct {
 
 	httpLn net.Listener
 	groups map[protocol.StoreID]string // region per location
-	cells  []availability.Cell         // scratch of ingest's goroutine
+	rules  rules
+	cells  []availability.Cell // scratch of ingest's goroutine
 }
 
 // New opens the ledger, folds what it holds, and binds the ports. Run serves.
@@ -173,6 +175,8 @@ func (a *Aggregator) openIngest() error {
 		return err
 	}
 	a.model = availability.New(a.deps.Now)
+	a.model.UseRules(&a.rules)
+	a.model.UseBuffer(demand.Buffer)
 	a.ingest, err = ingest.Open(ingest.Options{
 		Ledger: a.ledger, Codec: codec, Log: a.deps.Log, Now: a.deps.Now, Generation: 1, // there is no restore from backups yet that would raise it
 		Send: func(o protocol.Origin, ch protocol.Channel, payload []byte) error {
@@ -201,10 +205,12 @@ func (a *Aggregator) openIngest() error {
 // publish shows committed positions to readers.
 func (a *Aggregator) publish(cells []ingest.Position) {
 	a.cells = a.cells[:0]
-	for _, c := range cells {
+	for i := range cells {
+		c := &cells[i]
 		a.cells = append(a.cells, availability.Cell{
-			Location: c.Location, SKU: c.SKU, OnHand: c.OnHand, Unavailable: c.Unavailable, InTransit: c.InTransit, LastUS: c.LastUS,
-			Reserved: c.Reserved, Allocated: c.Allocated,
+			Location: c.Location, SKU: c.SKU, OnHand: c.OnHand, Unavailable: c.Unavailable, UnavailableBy: c.UnavailableBy,
+			InTransit: c.InTransit, Incoming: c.Incoming, Reserved: c.Reserved, Allocated: c.Allocated,
+			Rate: c.Rate, LastUS: c.LastUS, CountedUS: c.CountedUS,
 		})
 	}
 	a.model.Apply(a.cells)
@@ -324,18 +330,26 @@ func (a *Aggregator) Run(ctx context.Context) error {
 	return err
 }
 
-// followFleet carries the stores' watermarks into the answers of the read model.
+// followFleet carries the stores' watermarks into the answers of the read model,
+// and once an hour what their weeks look like.
 func (a *Aggregator) followFleet(ctx context.Context) error {
 	t := time.NewTicker(locationsTick)
 	defer t.Stop()
-	rev := uint64(0)
+	rev, learnt := uint64(0), time.Time{}
+	profiles := map[protocol.StoreID]*[168]float32{}
 	for {
+		if now := a.deps.Now(); now.Sub(learnt) > profilesEvery {
+			learnt, rev = now, 0 // every tile again
+			if fresh, err := a.profiles(ctx); err == nil {
+				profiles = fresh
+			}
+		}
 		v := a.fleet.View(rev)
 		rev = v.Rev
 		for i := range v.Tiles {
 			tile := &v.Tiles[i]
 			a.model.SetLocation(tile.Store, availability.LocationState{
-				Type: tile.Type, WatermarkUS: tile.WatermarkUS,
+				Type: tile.Type, WatermarkUS: tile.WatermarkUS, Feed: tile.Source, Profile: profiles[tile.Store], Group: a.groups[tile.Store],
 				Provisional: !tile.Source && tile.Presence != protocol.PresenceOnline && tile.Presence != protocol.PresencePOSSilent,
 			})
 		}
@@ -345,6 +359,18 @@ func (a *Aggregator) followFleet(ctx context.Context) error {
 		case <-t.C:
 		}
 	}
+}
+
+// profilesEvery is how often the week's profiles are taken from the learner.
+const profilesEvery = time.Hour
+
+func (a *Aggregator) profiles(ctx context.Context) (map[protocol.StoreID]*[168]float32, error) {
+	v := a.fleet.View(0)
+	locs := make([]protocol.StoreID, 0, len(v.Tiles))
+	for i := range v.Tiles {
+		locs = append(locs, v.Tiles[i].Store)
+	}
+	return a.ingest.Profiles(ctx, locs)
 }
 
 // Ready is closed when the ports serve.
@@ -439,7 +465,7 @@ func (a *Aggregator) openHTTP() error {
 	}
 	a.api = api.New(api.Options{
 		Availability: a.model, Fleet: a.fleet, Exceptions: a.ledger, Door: door{a}, Feeds: feed.New(a.ingest.Accept), Enrolment: a,
-		Reservations: a.ingest, Certificate: a.ingest.Certificate, Settled: a.ingest.Settled,
+		Reservations: a.ingest, Policies: a.ingest, Certificate: a.ingest.Certificate, Settled: a.ingest.Settled,
 		Group: a.group, Key: a.apiKey, Ready: a.readiness, Metrics: a.metrics, OpenAPI: openapi.Aggregator(), AsyncAPI: protocol.AsyncAPI(),
 		Hosts: a.cfg.HTTP.Hosts, Dev: a.cfg.Dev, Log: a.deps.Log, Now: a.deps.Now,
 		Busy: func(err error) bool { return errors.Is(err, ingest.ErrBusy) || errors.Is(err, ingest.ErrStopped) },

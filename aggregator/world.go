@@ -1,7 +1,11 @@
 package aggregator
 
 import (
+	"sync/atomic"
+
+	"tillwire/aggregator/availability"
 	"tillwire/aggregator/merge"
+	"tillwire/aggregator/policy"
 	"tillwire/aggregator/reserve"
 	"tillwire/protocol"
 )
@@ -11,8 +15,10 @@ type world struct{ a *Aggregator }
 
 // Free is what may be promised of a position, holds not taken off.
 func (w world) Free(c *merge.Cell, channel string, nowUS int64) protocol.Quantity {
-	_, _ = channel, nowUS
-	return c.OnHand - c.Unavailable
+	p := w.a.model.Promise(&availability.Cell{
+		Location: c.Location, SKU: c.SKU, OnHand: c.OnHand, Unavailable: c.Unavailable, Rate: w.a.ingest.Rate(c), LastUS: c.LastUS, CountedUS: c.CountedUS,
+	}, channel, nowUS)
+	return p.Free
 }
 
 // Candidates lists the locations that ever had an article; whether they still
@@ -25,15 +31,52 @@ func (w world) Candidates(sku protocol.SKU, group string) []reserve.Candidate {
 	out := make([]reserve.Candidate, 0, len(v.Locations))
 	for i := range v.Locations {
 		l := &v.Locations[i]
-		if g := w.a.groupOf(l.Location); group == "" || g == group {
+		if g := w.a.groups[l.Location]; group == "" || g == group {
 			out = append(out, reserve.Candidate{Location: l.Location, Group: g, AgeUS: int64(l.LagS * 1e6)})
 		}
 	}
 	return out
 }
 
-func (w world) Kit(protocol.SKU) []protocol.KitComponent            { return nil }
-func (w world) Sourcing(protocol.SKU, int64) string                 { return "" }
-func (w world) Resource(protocol.SKU, protocol.StoreID, int64) bool { return false }
+// Kit lists a kit's parts.
+func (w world) Kit(protocol.SKU) []protocol.KitComponent { return nil }
 
-func (a *Aggregator) groupOf(loc protocol.StoreID) string { return a.groups[loc] }
+// Sourcing and Resource are the policies' words.
+func (w world) Sourcing(sku protocol.SKU, _ int64) string { return w.a.rules.set().Sourcing(sku) }
+
+// Resource tells whether a promise that stock no longer covers is sourced again.
+func (w world) Resource(sku protocol.SKU, loc protocol.StoreID, _ int64) bool {
+	return w.a.rules.set().Resource(sku, loc)
+}
+
+// Category, Group and In are what policies' scopes refer to.
+func (w world) Category(protocol.SKU) string { return "" }
+
+// Group is a location's region.
+func (w world) Group(loc protocol.StoreID) string { return w.a.groups[loc] }
+
+// In lists a region's locations.
+func (w world) In(group string) []protocol.StoreID {
+	list, _ := w.a.group(group)
+	return list
+}
+
+// rules are the policies in force, for readers on any goroutine.
+type rules struct {
+	now atomic.Pointer[policy.Set]
+	rev atomic.Uint64
+}
+
+func (r *rules) set() *policy.Set { return r.now.Load() }
+
+// use takes a new table.
+func (r *rules) use(s *policy.Set) {
+	r.now.Store(s)
+	r.rev.Add(1)
+}
+
+// Rev grows with every table.
+func (r *rules) Rev() uint64 { return r.rev.Load() }
+
+// For gives what is held back of an article.
+func (r *rules) For(sku protocol.SKU, _ int64) *protocol.Holdbacks { return r.set().For(sku) }

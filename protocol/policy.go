@@ -76,12 +76,12 @@ func (h *Holdbacks) For(loc StoreID) *Holdback {
 	return &h.Default
 }
 
-// FencedForOthers sums the quotas of channels other than this one; "" (no
-// channel named) counts all of them.
+// FencedForOthers sums the quotas of channels other than this one; where no
+// channel asks, nobody is an other and nothing is fenced.
 func (h *Holdback) FencedForOthers(channel string) Quantity {
 	var sum Quantity
 	for i := range h.Fences {
-		if h.Fences[i].Channel != channel || channel == "" {
+		if h.Fences[i].Channel != channel && channel != "" {
 			sum += h.Fences[i].Quantity
 		}
 	}

@@ -63,6 +63,7 @@ type Options struct {
 	Feeds        Feeds
 	Enrolment    Enrolment
 	Reservations Reservations
+	Policies     Policies
 	Certificate  func(ctx context.Context) (protocol.Certificate, error)
 	Settled      func(ctx context.Context, token string) error // see settled
 	Group        func(name string) ([]protocol.StoreID, bool)  // locations of a group (region)
@@ -116,9 +117,13 @@ func routes() []route {
 		{"GET /v1/reservations", reservers, 0, (*API).reservations},
 		{"GET /v1/reservations/{id}", reservers, 0, (*API).reservation},
 		{"DELETE /v1/reservations/{id}", reservers, 0, (*API).release},
-		{"POST /v1/reservations/{id}/confirm", reservers, controlBodyMax, (*API).confirm},
+		{"POST /v1/reservations/{id}/confirm", reservers, 0, (*API).confirm},
 		{"POST /v1/reservations/{id}/extend", reservers, controlBodyMax, (*API).extend},
-		{"POST /v1/reservations/{id}/fulfil", reservers, controlBodyMax, (*API).fulfil},
+		{"POST /v1/reservations/{id}/fulfil", reservers, 0, (*API).fulfil},
+		{"GET /v1/policies", deciders, 0, (*API).policies},
+		{"GET /v1/policies/{id}", deciders, 0, (*API).policy},
+		{"PUT /v1/policies/{id}", deciders, protocol.BodyBytesMax, (*API).putPolicy},
+		{"DELETE /v1/policies/{id}", deciders, 0, (*API).deletePolicy},
 		{"POST /v1/feeds/{source}/events", feeders, protocol.FeedBodyBytesMax, (*API).feedEvents},
 		{"POST /v1/feeds/{source}/snapshot", feeders, protocol.FeedBodyBytesMax, (*API).feedSnapshot},
 		{"GET /v1/stores", deciders, 0, (*API).stores},
@@ -235,11 +240,24 @@ func (a *API) admit(w http.ResponseWriter, req *http.Request, r *route) *protoco
 		if p := a.rates.take(w, name); p != nil {
 			return p
 		}
+		if req.Method != http.MethodGet {
+			*req = *req.WithContext(context.WithValue(req.Context(), callerKey{}, name))
+		}
 	}
-	if r.body > 0 && !strings.HasSuffix(r.pattern, "/retry") {
+	if r.body > 0 && req.ContentLength != 0 {
 		return wantJSON(req)
 	}
 	return nil
+}
+
+type callerKey struct{}
+
+// who is the caller of a write, for audits.
+func who(r *http.Request) string {
+	if name, ok := r.Context().Value(callerKey{}).(string); ok {
+		return name
+	}
+	return "dev"
 }
 
 func (a *API) caller(req *http.Request) (role, name string, p *protocol.Problem) {

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"tillwire/aggregator/demand"
 	"tillwire/aggregator/merge"
+	"tillwire/aggregator/policy"
 	"tillwire/aggregator/reserve"
 	"tillwire/protocol"
 	"tillwire/store/ledger"
@@ -14,17 +16,19 @@ import (
 // the aggregator itself decided. Each is a function of the log alone.
 type Fold struct {
 	*merge.Engine
-	Book *reserve.Book
+	Book     *reserve.Book
+	Policies *policy.Book
+	Demand   *demand.Learner
 }
 
 // The books' checkpoint chunks stand behind those of the positions.
 const (
-	chunksOfBook = 0x4000_0000
-	chunksEach   = 1 << 16
+	chunksOfBooks = 0x4000_0000
+	chunksEach    = 1 << 16
 )
 
 func newFold(l ledger.Ledger) *Fold {
-	return &Fold{Engine: merge.New(l), Book: reserve.New()}
+	return &Fold{Engine: merge.New(l), Book: reserve.New(), Policies: policy.New(), Demand: demand.New()}
 }
 
 // hold names the reservation that a sale hands out, where it names the order
@@ -59,6 +63,11 @@ func (f *Fold) apply(ev *protocol.Event, at ledger.Position) error {
 		if err = json.Unmarshal(ev.Body, &c); err == nil {
 			f.Book.Apply(&c)
 		}
+	case protocol.KindPolicy:
+		var p protocol.Policy
+		if err = json.Unmarshal(ev.Body, &p); err == nil {
+			f.Policies.Apply(&p)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("apply %s at %d: %w: %w", ev.Kind, at, ledger.ErrCorrupt, err)
@@ -71,6 +80,9 @@ func (f *Fold) apply(ev *protocol.Event, at ledger.Position) error {
 func (f *Fold) observe(ev *protocol.Event, mergedUS int64) (rejected string) {
 	switch ev.Kind { //nolint:exhaustive // the others concern positions only
 	case protocol.KindSale:
+		for _, x := range f.Sold() {
+			f.Demand.Observe(uint32(x.Cell), ev.Store, x.Quantity, ev.EventTime)
+		}
 		if ev.HoldID == "" && ev.OrderID == "" {
 			return ""
 		}
@@ -81,31 +93,44 @@ func (f *Fold) observe(ev *protocol.Event, mergedUS int64) (rejected string) {
 	return ""
 }
 
+// book is one of the books, as checkpoints see it.
+type book interface {
+	Chunks(emit func(no uint32, data []byte)) error
+	Restore(no uint32, data []byte) error
+}
+
+// books are in the order of their chunk numbers, which are on disk.
+func (f *Fold) books() []book { return []book{f.Book, f.Policies, f.Demand} }
+
 // checkpoint adds what changed since the last one to a batch.
 func (f *Fold) checkpoint(b *ledger.Batch) error {
 	f.Checkpoint(b)
-	return f.Book.Chunks(func(no uint32, data []byte) {
-		b.Chunks = append(b.Chunks, ledger.Chunk{No: chunksOfBook + no, Data: data})
-	})
+	for n, x := range f.books() {
+		err := x.Chunks(func(no uint32, data []byte) {
+			b.Chunks = append(b.Chunks, ledger.Chunk{No: chunksOfBooks + uint32(n)*chunksEach + no, Data: data})
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (f *Fold) restore(at ledger.Position, chunks []ledger.Chunk, cells func(func(ledger.Cell) error) error) error {
 	n := 0
-	for n < len(chunks) && chunks[n].No < chunksOfBook {
+	for n < len(chunks) && chunks[n].No < chunksOfBooks {
 		n++
 	}
 	if err := f.Restore(at, chunks[:n], cells); err != nil {
 		return err
 	}
+	books := f.books()
 	for _, c := range chunks[n:] {
-		var err error
-		switch (c.No - chunksOfBook) / chunksEach {
-		case 0:
-			err = f.Book.Restore(c.No-chunksOfBook, c.Data)
-		default:
-			err = fmt.Errorf("restore chunk %d: %w: it belongs to no book", c.No, ledger.ErrCorrupt)
+		which := (c.No - chunksOfBooks) / chunksEach
+		if int(which) >= len(books) {
+			return fmt.Errorf("restore chunk %d: %w: it belongs to no book", c.No, ledger.ErrCorrupt)
 		}
-		if err != nil {
+		if err := books[which].Restore(c.No-chunksOfBooks-which*chunksEach, c.Data); err != nil {
 			return err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"tillwire/aggregator/merge"
+	"tillwire/aggregator/policy"
 	"tillwire/aggregator/reserve"
 	"tillwire/protocol"
 	"tillwire/store/ledger"
@@ -36,6 +37,10 @@ type Options struct {
 	Cells func([]Position)
 	// World answers what decisions need to know beyond the fold.
 	World World
+	// PolicyWorld tells what policies' scopes refer to, and Policies is told their
+	// table whenever it changes. nil: there are no policies.
+	PolicyWorld policy.World
+	Policies    func(*policy.Set)
 	// Merged is told a journal's new mark after the commit.
 	Merged func(o protocol.Origin, m ledger.Mark, n int)
 	// Refused is told of frames and hellos that were not taken, and why.
@@ -52,6 +57,7 @@ type Position struct {
 	merge.Cell
 	Reserved  protocol.Quantity
 	Allocated protocol.Quantity
+	Rate      float32 // demand in base units per hour; 0 where only feeds speak
 }
 
 // Stats are counters since start.
@@ -90,6 +96,7 @@ type Ingest struct {
 	held       []reserve.Key  // positions whose holds changed
 	expiry     *time.Timer
 	shown      shown
+	set        *policy.Set
 }
 
 // item is one thing to do on ingest's goroutine.
@@ -130,6 +137,7 @@ func Open(o Options) (*Ingest, error) {
 	}
 	i.eng.Book.Advance(i.lastUS)
 	i.eng.Book.Settle(max(o.Now().UnixMicro(), i.lastUS))
+	i.compile(o.Now().UnixMicro())
 	i.n.cells.Store(uint64(eng.Cells()))
 	i.shown.position = eng.Head()
 	return i, nil
@@ -142,7 +150,11 @@ func (i *Ingest) Each(fn func(Position)) {
 
 func (i *Ingest) position(c merge.Cell) Position {
 	r, a := i.eng.Book.Held(reserve.Key{Location: c.Location, SKU: c.SKU}, i.lastUS)
-	return Position{c, r, a}
+	p := Position{Cell: c, Reserved: r, Allocated: a}
+	if i.eng.HasAgents(c.Location) { // a feed that says nothing has nothing to say
+		p.Rate = i.eng.Demand.Rate(uint32(c.ID), c.Location, i.lastUS)
+	}
+	return p
 }
 
 // Marks returns the marks as loaded. Call it before Run only.
@@ -218,6 +230,9 @@ func (i *Ingest) batch(first item) error {
 	nowUS := max(i.o.Now().UnixMicro(), i.lastUS) // entries' merge times never fall: refolds rely on it
 	i.lastUS = nowUS
 	i.eng.Book.Advance(nowUS)
+	if s := i.set; s != nil && s.UntilUS != 0 && nowUS >= s.UntilUS {
+		i.compile(nowUS)
+	}
 	bytes := 0
 	for it, ok := first, true; ok; {
 		i.queued.Add(-int64(it.bytes))
@@ -252,9 +267,17 @@ func (i *Ingest) batch(first item) error {
 func (i *Ingest) rearm() {
 	wait := time.Hour
 	if us, ok := i.eng.Book.NextExpiry(); ok {
-		wait = min(wait, max(time.Duration(us-i.o.Now().UnixMicro())*time.Microsecond, time.Millisecond))
+		wait = i.until(us, wait)
+	}
+	if i.set != nil && i.set.UntilUS != 0 {
+		wait = i.until(i.set.UntilUS, wait)
 	}
 	i.expiry.Reset(wait)
+}
+
+// until is the shorter of most and the time from now to us.
+func (i *Ingest) until(us int64, most time.Duration) time.Duration {
+	return min(most, max(time.Duration(us-i.o.Now().UnixMicro())*time.Microsecond, time.Millisecond))
 }
 
 // commit makes the batch durable. Crash before: nothing of it happened, agents

@@ -54,6 +54,15 @@ func (s stock) Resource(k reserve.Key) bool {
 	return s.i.o.World.Resource(k.SKU, k.Location, s.nowUS)
 }
 
+// Rate is how fast a position sells, where an agent journals. It belongs to the
+// writer's goroutine, as World's questions do.
+func (i *Ingest) Rate(c *merge.Cell) float32 {
+	if !i.eng.HasAgents(c.Location) {
+		return 0
+	}
+	return i.eng.Demand.Rate(uint32(c.ID), c.Location, i.lastUS)
+}
+
 // Reserve decides on a request. The decision is durable when it is answered.
 func (i *Ingest) Reserve(ctx context.Context, r *protocol.ReservationRequest) (protocol.Reservation, bool, error) {
 	return i.reservation(ctx, func(s stock) (reserve.Result, *protocol.Problem) { return i.eng.Book.Reserve(r, s, s.nowUS) })

@@ -128,7 +128,7 @@ func (e *Engine) fold(in Input, ev *protocol.Event, us int64, content [8]byte) (
 		EventID: ev.ID, Content: content, Record: in.Record,
 	}
 	at := placeOf(&en, us, ev)
-	e.notes = e.notes[:0]
+	e.notes, e.sold = e.notes[:0], e.sold[:0]
 	out, err := e.foldKind(in, &en, &at, ev)
 	if err != nil || out.Verdict == Parked {
 		return out, err

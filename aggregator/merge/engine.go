@@ -91,6 +91,7 @@ type Engine struct {
 	prepared Prepared       // scratch, for records that nobody prepared
 	other    protocol.Event // scratch
 	notes    []Note
+	sold     []Sold
 	fx       []Effect
 	pieces   []protocol.HoldLine
 	touched  []ledger.CellID
@@ -112,6 +113,15 @@ func New(log Log) *Engine {
 // UseItems gives the engine master data. It must answer for every position as it
 // did when that entry was merged, and to several goroutines at once.
 func (e *Engine) UseItems(items Items) { e.items = items }
+
+// Sold is what the newest sale took from one position.
+type Sold struct {
+	Cell     ledger.CellID
+	Quantity protocol.Quantity
+}
+
+// Sold lists what the entry applied last sold; valid until the next Apply.
+func (e *Engine) Sold() []Sold { return e.sold }
 
 // Head is the position of the newest entry applied, staged ones included.
 func (e *Engine) Head() ledger.Position { return e.head }

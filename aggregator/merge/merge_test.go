@@ -276,7 +276,13 @@ func TestRules(t *testing.T) {
 // checkpoint and every explanation agree with it.
 func checkDerived(t tester, w *world) {
 	t.Helper()
+	checkDerivedWith(t, w, nil)
+}
+
+func checkDerivedWith(t tester, w *world, items Items) {
+	t.Helper()
 	re := New(w.log)
+	re.UseItems(items)
 	re.Register(w.journals)
 	for i := range w.log.entries {
 		if _, err := re.Replay(&w.log.entries[i], func(*protocol.Event) string { return "" }); err != nil {

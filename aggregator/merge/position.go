@@ -85,6 +85,9 @@ func (e *Engine) move(id ledger.CellID, at *place, doc *protocol.Event, f *Effec
 	if f.OnHand == 0 {
 		return
 	}
+	if doc.Kind == protocol.KindSale && f.OnHand < 0 { // taken back by a void it is above zero
+		e.sold = append(e.sold, Sold{id, -f.OnHand})
+	}
 	switch {
 	case behind || (c.mono != 0 && c.mono != at.origin):
 		c.mono = mixed

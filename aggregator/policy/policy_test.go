@@ -93,7 +93,7 @@ func TestFencesArePerChannel(t *testing.T) {
 	for _, c := range []struct {
 		loc, channel string
 		want         int64
-	}{{"S1", "web", 2}, {"S1", "app", 3}, {"S1", "", 5}, {"S2", "app", 3}, {"S2", "web", 0}} {
+	}{{"S1", "web", 2}, {"S1", "app", 3}, {"S1", "", 0}, {"S2", "app", 3}, {"S2", "web", 0}} {
 		if got := h.For(protocol.StoreID(c.loc)).FencedForOthers(c.channel); got != protocol.Units(c.want) {
 			t.Errorf("%s at %s: %s fenced for others, want %d", c.channel, c.loc, got, c.want)
 		}

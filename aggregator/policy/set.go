@@ -238,7 +238,7 @@ func (s *Set) Explain(sku protocol.SKU, loc protocol.StoreID, channel string) (o
 	v, by = first(rules, loc, group, func(v *protocol.PolicyValues) *protocol.Quantity { return v.Threshold })
 	add("safety_stock", "threshold", v, by)
 	for _, p := range fences(rules, loc, group) {
-		if p.Scope.Channel != channel || channel == "" {
+		if p.Scope.Channel != channel && channel != "" {
 			add("fenced", "fence for "+p.Scope.Channel, *p.Values.Fence, p)
 		}
 	}
