@@ -6,30 +6,37 @@ import (
 	"tillwire/protocol"
 )
 
-// The widening of the buffer by the age of the last count: the book's own error
-// grows with what has moved since, so demand's variance is taken as mean × (1 +
-// 0.02 per day), at most doubled.
-const (
-	widenPerDay = 0.02
-	widenMost   = 2
-	exactMean   = 200 // above it the normal law with its skewness is close enough
-)
-
 // Buffer is Q_α of the demand between two moments at a position: the least whole
 // number of base units that demand stays within with probability alpha, in
 // thousandths. rate is in base units per hour, profile the hours of the week in
 // the zone of offsetMin (nil: flat), countAgeDays since the last count. alpha 0
 // asks for none.
+//
+// The model: demand is Poisson around a rate that is itself uneven from stretch
+// to stretch (unevenness, which tells where the mean is some units or more), and
+// the book's own error grows with what moved since the last count:
+//
+//	variance = mean × (1 + 0.02 per day since the count, at most 1) + 0.02 × mean²
+//
+// A wider law may have a smaller quantile where hardly anything sells; the buffer
+// is never below that of plain Poisson, so that an old count never lessens it.
 func Buffer(rate float32, profile *[profileHours]float32, offsetMin int, fromUS, toUS int64, alpha, countAgeDays float64) protocol.Quantity {
-	if rate <= 0 || toUS <= fromUS || alpha <= 0 {
+	if !(rate > 0) || toUS <= fromUS || !(alpha > 0) {
 		return 0
 	}
 	mean := float64(rate) * hoursOf(profile, offsetMin, fromUS, toUS)
-	if mean <= -math.Log(alpha) { // P(nothing) ≥ α already for Poisson, and more so when it is wider
+	if mean <= 1-alpha || mean <= -math.Log(alpha) { // P(nothing) ≥ α; 1 − α is below −ln α, and cheaper
 		return 0
 	}
-	widen := min(1+widenPerDay*max(countAgeDays, 0), widenMost)
-	return protocol.Units(int64(Quantile(mean, mean*widen, alpha)))
+	variance := mean*(1+min(widenPerDay*max(countAgeDays, 0), widenMost)) + unevenness*mean*mean
+	n := Quantile(mean, variance, alpha)
+	if mean < 2 || alpha < 0.8 {
+		n = max(n, Quantile(mean, mean, alpha))
+	}
+	if n >= float64(protocol.QuantityMax/1000) {
+		return protocol.QuantityMax
+	}
+	return protocol.Units(int64(n))
 }
 
 // hoursOf integrates the profile between two moments, in hours of mean demand.
@@ -39,52 +46,65 @@ func hoursOf(profile *[profileHours]float32, offsetMin int, fromUS, toUS int64) 
 	if profile == nil {
 		return float64(toUS-fromUS) / hourUS
 	}
+	fromUS, toUS = fromUS+int64(offsetMin)*60_000_000, toUS+int64(offsetMin)*60_000_000 // hours begin as on the shop's clock
+	h := HourOfWeek(fromUS, 0)
+	end := fromUS - fromUS%hourUS + hourUS
+	if toUS <= end {
+		return float64(profile[h]) * (float64(toUS-fromUS) / hourUS)
+	}
 	weeks := (toUS - fromUS) / weekUS
 	sum := float64(weeks * profileHours)
 	for at := fromUS + weeks*weekUS; at < toUS; {
 		end := min(at-at%hourUS+hourUS, toUS)
-		sum += float64(profile[HourOfWeek(at, offsetMin)]) * float64(end-at) / hourUS
-		at = end
+		sum += float64(profile[h]) * (float64(end-at) / hourUS)
+		if at, h = end, h+1; h == profileHours {
+			h = 0
+		}
 	}
 	return sum
 }
 
 // Quantile is the least n with P(D ≤ n) ≥ alpha, for D Poisson, or negative
-// binomial where the variance is above the mean.
+// binomial where the variance is above the mean: exact for means up to 200, and
+// within 1 or a thousandth, whichever is more, above. What is no number is 0.
 func Quantile(mean, variance, alpha float64) float64 {
-	if mean <= 0 {
+	if !(mean > 0) || !(alpha > 0) {
 		return 0
 	}
-	if mean > exactMean {
-		return wide(mean, max(variance, mean), alpha)
+	alpha = min(alpha, alphaMost)
+	if !(variance > mean*1.0001) {
+		variance = mean
 	}
-	if variance <= mean*1.0001 {
-		p := math.Exp(-mean)
-		for n, sum := 0.0, p; ; n++ {
-			if sum >= alpha || p < 1e-18 && n > mean {
-				return n
-			}
-			p *= mean / (n + 1)
-			sum += p
-		}
+	if mean > exactMean {
+		return wide(mean, variance, alpha)
+	}
+	if variance == mean {
+		return sum(math.Exp(-mean), 0, mean, mean, alpha)
 	}
 	success := mean / variance
 	r := mean * success / (1 - success)
-	p := math.Pow(success, r)
-	for n, sum := 0.0, p; ; n++ {
-		if sum >= alpha || p < 1e-18 && n > mean {
+	return sum(math.Pow(success, r), 1-success, r*(1-success), mean, alpha)
+}
+
+// sum adds up probabilities from p, that of nothing, until they reach alpha. The
+// law's next one is p × (step×n + base) / (n+1), as Poisson's and the negative
+// binomial's are (Panjer).
+func sum(p, step, base, mean, alpha float64) float64 {
+	for n, total := 0.0, p; ; n++ {
+		if total >= alpha || p < 1e-18 && n > mean {
 			return n
 		}
-		p *= (n + r) / (n + 1) * (1 - success)
-		sum += p
+		p *= (step*n + base) / (n + 1)
+		total += p
 	}
 }
 
-// wide is the normal law with the first correction for skewness (Cornish and
-// Fisher), rounded up.
+// wide is the normal law with the corrections for skewness and kurtosis (Cornish
+// and Fisher), rounded up.
 func wide(mean, variance, alpha float64) float64 {
 	z := math.Sqrt2 * math.Erfinv(2*alpha-1)
-	sd := math.Sqrt(variance)
-	skew := (2*variance/mean - 1) / sd
-	return max(0, math.Ceil(mean+sd*(z+(z*z-1)*skew/6)-0.5))
+	sd, d := math.Sqrt(variance), variance/mean
+	skew, excess := (2*d-1)/sd, (6*d*d-6*d+1)/variance
+	x := z + (z*z-1)*skew/6 + (z*z*z-3*z)*excess/24 - (2*z*z*z-5*z)*skew*skew/36
+	return max(0, math.Ceil(mean+sd*x-0.5))
 }

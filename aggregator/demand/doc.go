@@ -2,7 +2,7 @@
 // merged, and says how much may have been sold where nobody has heard from a
 // store for a while: the risk buffer. It is pure.
 //
-// Promises: eight bytes per position; the order of sales does not matter beyond
+// Promises: six bytes per position; the order of sales does not matter beyond
 // rounding; a buffer is the least quantity that demand stays within with the
 // asked probability, under the model written at Buffer; no demand, or no age,
 // means no buffer.

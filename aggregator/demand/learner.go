@@ -1,94 +1,148 @@
 package demand
 
 import (
-	"encoding/binary"
-	"errors"
-	"fmt"
-	"maps"
 	"math"
-	"slices"
 
 	"tillwire/protocol"
 )
 
-// The model's constants. They are ours, chosen on the experiment in
-// simulator/experiment; none is a law.
-const (
-	halfLifeS    = 28 * 86_400 // what was sold four weeks ago counts half
-	priorUnits   = 0.25        // Gamma prior: a quarter unit …
-	priorHours   = 168         // … in a week
-	profileHours = 168
-	shrinkLines  = 2000 // sale lines at which a store's own week outweighs the chain's
-	epochS       = 1_577_836_800
-	chunkCells   = 4096
-	chunkVersion = 1
-	localChunk   = 60_000 // number of the chunk that holds the locations
-)
+// A sum is kept as it would stand at its origin, a whole number k of half-lives
+// since 1970: a sale at t adds qty × 2^(t/H − k). Sums of weights that depend on
+// nothing but the sale do not care for the order of sales. When time has run far
+// from an origin the sums move to a later one: a factor of a power of two, which
+// is exact.
+func weight(us int64, origin int32) float64 {
+	return math.Exp2(float64(us-int64(origin)*halfLifeUS) / halfLifeUS)
+}
 
-// ErrChunk is a checkpoint chunk that cannot be read.
-var ErrChunk = errors.New("demand chunk is damaged")
+// shard holds 1,024 positions, six bytes each.
+type shard struct {
+	units [shardCells]float32 // sold, in base units, as at the origin
+	first [shardCells]uint16  // ticks of 15 minutes since 16 half-lives before the origin, from 1; 0 = never seen
+}
 
-// rate is a position's sales, decayed to lastS.
-type rate struct {
-	units float32
-	lastS uint32 // seconds since 2020
+type shardAt struct {
+	*shard
+	origin int32
+	dirty  bool
 }
 
 // week is how a location's sale lines fall into the hours of the week.
 type week struct {
-	firstS uint32
-	lines  [profileHours]float32
-	total  float32
+	name     protocol.StoreID
+	origin   int32
+	offset   int16 // of the newest event
+	newestUS int64
+	lines    [profileHours]float32
 }
 
 // Learner learns. One goroutine uses it; profiles that it hands out are copies.
 type Learner struct {
-	rates []rate // by cell number
-	weeks map[protocol.StoreID]*week
-	chain week
-	dirty map[uint32]bool
+	shards []shardAt
+	weeks  []*week // in order of their first event
+	byName map[protocol.StoreID]int
+	dirty  map[int]bool // groups of weeks
+	chain  struct {
+		origin   int32
+		newestUS int64
+		lines    [profileHours]float64
+		dirty    bool
+	}
+	nowUS int64
 }
 
 // New makes an empty learner.
-func New() *Learner { return &Learner{weeks: map[protocol.StoreID]*week{}, dirty: map[uint32]bool{}} }
+func New() *Learner { return &Learner{byName: map[protocol.StoreID]int{}, dirty: map[int]bool{}} }
 
-func seconds(us int64) uint32 {
-	return uint32(min(max(us/1_000_000-epochS, 0), math.MaxUint32))
-}
+// Advance tells the aggregator's time at which what follows was merged, live or on
+// replay. No sale is taken to be later, so that a till whose clock is years ahead
+// cannot make all real sales look old. Without it event times are trusted.
+func (l *Learner) Advance(mergedUS int64) { l.nowUS = max(l.nowUS, mergedUS) }
 
-func decay(fromS, toS uint32) float32 {
-	return float32(math.Exp2(-float64(toS-fromS) / halfLifeS))
-}
-
-// Observe takes one sold line. offsetMin is the zone in which it was told:
-// the week's hours are the shop's own.
+// Observe takes one sold line: lines count for the week of the location, in the
+// zone in which the event was told, quantities for the position. Quantity 0 says
+// that the position exists (a receipt, a count), so that its exposure begins. A
+// return or void is no negative demand: below 0 is passed over.
 func (l *Learner) Observe(cell uint32, loc protocol.StoreID, qty protocol.Quantity, at protocol.Stamp) {
-	if qty <= 0 {
+	if qty < 0 || cell >= cellsMax {
 		return
 	}
-	for len(l.rates) <= int(cell) {
-		l.rates = append(l.rates, make([]rate, int(cell)+1-len(l.rates)+len(l.rates)/4)...)
+	us := min(max(at.US, 0), eventMaxUS)
+	if l.nowUS > 0 {
+		us = min(us, l.nowUS)
 	}
-	t := seconds(at.US)
-	r, units := &l.rates[cell], float32(qty)/1000
-	if t >= r.lastS {
-		r.units, r.lastS = r.units*decay(r.lastS, t)+units, t
-	} else {
-		r.units += units * decay(t, r.lastS)
+	no, i := int(cell/shardCells), cell%shardCells
+	s := l.shard(no, us)
+	if tick := tickOf(us, s.origin); s.first[i] == 0 || tick < s.first[i] {
+		s.first[i], s.dirty = tick, true
 	}
-	l.dirty[cell/chunkCells] = true
-	w := l.weeks[loc]
-	if w == nil {
-		w = &week{firstS: t}
-		l.weeks[loc] = w
+	if qty == 0 {
+		return
 	}
-	h := HourOfWeek(at.US, int(at.OffsetMin))
-	for _, x := range []*week{w, &l.chain} {
-		x.firstS = min(x.firstS, t)
-		x.lines[h]++
-		x.total++
+	s.units[i] = float32(float64(s.units[i]) + float64(qty)/1000*weight(us, s.origin))
+	s.dirty = true
+	l.line(loc, us, at)
+}
+
+// shard finds or makes a shard, with an origin that reaches us.
+func (l *Learner) shard(no int, us int64) *shardAt {
+	for len(l.shards) <= no {
+		l.shards = append(l.shards, shardAt{})
 	}
-	l.dirty[localChunk] = true
+	s, origin := &l.shards[no], int32(us/halfLifeUS)
+	if s.shard == nil {
+		s.shard, s.origin = &shard{}, origin
+	}
+	if by := origin - s.origin; by > aheadMost {
+		scale, ticks := math.Ldexp(1, -int(by)), int64(by)*ticksOfHalf
+		for i := range s.units {
+			s.units[i] = float32(float64(s.units[i]) * scale)
+			if s.first[i] != 0 {
+				s.first[i] = uint16(max(1, int64(s.first[i])-ticks))
+			}
+		}
+		s.origin, s.dirty = origin, true
+	}
+	return s
+}
+
+// tickOf is when a position was seen; long ago is 1, when nothing depends on it.
+func tickOf(us int64, origin int32) uint16 {
+	return uint16(min(max((us-(int64(origin)-behindMost)*halfLifeUS)/tickUS+1, 1), math.MaxUint16))
+}
+
+// line counts a sale line for the week of its location, and of the chain.
+func (l *Learner) line(loc protocol.StoreID, us int64, at protocol.Stamp) {
+	h, origin := HourOfWeek(us, int(at.OffsetMin)), int32(us/halfLifeUS)
+	c := &l.chain
+	if by := origin - c.origin; by > aheadMost {
+		for i := range c.lines {
+			c.lines[i] = math.Ldexp(c.lines[i], -int(by))
+		}
+		c.origin = origin
+	}
+	c.lines[h] += weight(us, c.origin)
+	c.newestUS, c.dirty = max(c.newestUS, us), true
+	i, known := l.byName[loc]
+	if !known {
+		if i = len(l.weeks); i >= locationsMax {
+			return
+		}
+		l.byName[loc] = i
+		l.weeks = append(l.weeks, &week{name: loc, origin: origin})
+	}
+	w := l.weeks[i]
+	if by := origin - w.origin; by > aheadMost {
+		for i := range w.lines {
+			w.lines[i] = float32(math.Ldexp(float64(w.lines[i]), -int(by)))
+		}
+		w.origin = origin
+	}
+	w.lines[h] = float32(float64(w.lines[h]) + weight(us, w.origin))
+	if us > w.newestUS || us == w.newestUS && at.OffsetMin > w.offset {
+		w.newestUS, w.offset = us, at.OffsetMin
+	}
+	l.dirty[i/locationsChunk] = true
 }
 
 // HourOfWeek is 0 for Monday's first hour, in the zone of offsetMin.
@@ -97,121 +151,55 @@ func HourOfWeek(us int64, offsetMin int) int {
 	return int(((hours+72)%profileHours + profileHours) % profileHours) // 1970-01-01 was a Thursday
 }
 
-// Rate is a position's mean demand in base units per hour: the mean of a Gamma
-// posterior, so that two quiet hours after the first sale are not half a unit an
-// hour for ever.
+// Rate is a position's mean demand in base units per hour of the week, nights
+// included: the mean of a Gamma posterior with decayed sales and decayed exposure
+// since the position was first seen. nowUS should not be before its newest sale.
+// 0 where the position, or any sale of the location, was never seen.
 func (l *Learner) Rate(cell uint32, loc protocol.StoreID, nowUS int64) float32 {
-	w := l.weeks[loc]
-	if int(cell) >= len(l.rates) || w == nil {
+	no, i := int(cell/shardCells), cell%shardCells
+	if _, known := l.byName[loc]; !known || no >= len(l.shards) || l.shards[no].shard == nil || l.shards[no].first[i] == 0 {
 		return 0
 	}
-	r := l.rates[cell]
-	if r.units == 0 {
-		return 0
-	}
-	now := seconds(nowUS)
-	units := float64(r.units)
-	if now > r.lastS {
-		units *= float64(decay(r.lastS, now))
-	}
-	seen := float64(max(now, w.firstS)-w.firstS) / halfLifeS
-	hours := halfLifeS / 3600 / math.Ln2 * (1 - math.Exp2(-seen)) // of exposure, decayed like the sales
+	s := &l.shards[no]
+	units := float64(s.units[i]) / weight(nowUS, s.origin)
+	seen := nowUS - (int64(s.origin)-behindMost)*halfLifeUS - (int64(s.first[i])-1)*tickUS
+	hours := exposureMostH * (1 - math.Exp2(-float64(max(seen, 0))/halfLifeUS))
 	return float32((units + priorUnits) / (hours + priorHours))
+}
+
+// Offset is a location's zone in minutes east of UTC, as its newest sale told it.
+func (l *Learner) Offset(loc protocol.StoreID) int {
+	if i, known := l.byName[loc]; known {
+		return int(l.weeks[i].offset)
+	}
+	return 0
 }
 
 // Profile is how a location's demand runs over the hours of the week, with mean
 // 1: its own, shrunk to the chain's while it has told little, and that to flat.
+// Each call works it out anew (about a microsecond): keep it for a while.
 func (l *Learner) Profile(loc protocol.StoreID) *[profileHours]float32 {
-	chain := shrink(&l.chain, nil)
-	if w := l.weeks[loc]; w != nil {
-		return shrink(w, chain)
-	}
-	return chain
-}
-
-func shrink(w *week, to *[profileHours]float32) *[profileHours]float32 {
-	var p [profileHours]float32
+	p := new([profileHours]float32)
 	for h := range p {
-		prior := float32(1)
-		if to != nil {
-			prior = to[h]
-		}
-		p[h] = (w.lines[h]*profileHours + shrinkLines*prior) / (w.total + shrinkLines)
+		p[h] = 1
 	}
-	return &p
+	if c := &l.chain; c.newestUS > 0 {
+		shrink(p, func(h int) float64 { return c.lines[h] }, weight(c.newestUS, c.origin))
+	}
+	if i, known := l.byName[loc]; known {
+		w := l.weeks[i]
+		shrink(p, func(h int) float64 { return float64(w.lines[h]) }, weight(w.newestUS, w.origin))
+	}
+	return p
 }
 
-// Chunks emits what changed since the last call: positions by 4,096, and the
-// locations' weeks in one.
-func (l *Learner) Chunks(emit func(no uint32, data []byte)) error {
-	for _, no := range slices.Sorted(maps.Keys(l.dirty)) {
-		data := []byte{chunkVersion}
-		if no == localChunk {
-			for _, loc := range slices.Sorted(maps.Keys(l.weeks)) {
-				data = appendWeek(data, string(loc), l.weeks[loc])
-			}
-			emit(no, appendWeek(data, "", &l.chain))
-			continue
-		}
-		from, to := int(no)*chunkCells, min(int(no+1)*chunkCells, len(l.rates))
-		for _, r := range l.rates[from:to] {
-			data = binary.LittleEndian.AppendUint32(data, math.Float32bits(r.units))
-			data = binary.LittleEndian.AppendUint32(data, r.lastS)
-		}
-		emit(no, data)
+// shrink blends lines, which are unit times what counts, with the prior in p.
+func shrink(p *[profileHours]float32, lines func(int) float64, unit float64) {
+	total := 0.0
+	for h := range p {
+		total += lines(h) / unit
 	}
-	clear(l.dirty)
-	return nil
-}
-
-func appendWeek(b []byte, name string, w *week) []byte {
-	b = append(binary.AppendUvarint(b, uint64(len(name))), name...)
-	b = binary.LittleEndian.AppendUint32(b, w.firstS)
-	b = binary.LittleEndian.AppendUint32(b, math.Float32bits(w.total))
-	for _, x := range w.lines {
-		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(x))
+	for h := range p {
+		p[h] = float32((lines(h)/unit*profileHours + shrinkLines*float64(p[h])) / (total + shrinkLines))
 	}
-	return b
-}
-
-const weekBytes = 8 + 4*profileHours
-
-// Restore reads a chunk back.
-func (l *Learner) Restore(no uint32, data []byte) error {
-	if len(data) == 0 || data[0] != chunkVersion || no > localChunk {
-		return fmt.Errorf("restore chunk %d: %w: unknown version", no, ErrChunk)
-	}
-	data = data[1:]
-	if no != localChunk {
-		if len(data)%8 != 0 || len(data) > 8*chunkCells {
-			return fmt.Errorf("restore chunk %d: %w: %d bytes", no, ErrChunk, len(data))
-		}
-		for i := 0; len(data) > 0; i++ {
-			cell := int(no)*chunkCells + i
-			for len(l.rates) <= cell {
-				l.rates = append(l.rates, rate{})
-			}
-			l.rates[cell] = rate{math.Float32frombits(binary.LittleEndian.Uint32(data)), binary.LittleEndian.Uint32(data[4:])}
-			data = data[8:]
-		}
-		return nil
-	}
-	for len(data) > 0 {
-		n, k := binary.Uvarint(data)
-		if k <= 0 || n > protocol.NameBytesMax || len(data) < k+int(n)+weekBytes {
-			return fmt.Errorf("restore chunk %d: %w: cut short", no, ErrChunk)
-		}
-		name := protocol.StoreID(data[k : k+int(n)])
-		data = data[k+int(n):]
-		w := &week{firstS: binary.LittleEndian.Uint32(data), total: math.Float32frombits(binary.LittleEndian.Uint32(data[4:]))}
-		for h := range w.lines {
-			w.lines[h] = math.Float32frombits(binary.LittleEndian.Uint32(data[8+4*h:]))
-		}
-		if data = data[weekBytes:]; name == "" {
-			l.chain = *w
-		} else {
-			l.weeks[name] = w
-		}
-	}
-	return nil
 }
