@@ -182,7 +182,7 @@ func (a *Aggregator) openIngest() error {
 		Send: func(o protocol.Origin, ch protocol.Channel, payload []byte) error {
 			return a.broker.Publish(o, ch, payload)
 		},
-		World: world{a},
+		World: world{a}, PolicyWorld: world{a}, Policies: a.rules.use,
 		Cells: a.publish,
 		Merged: func(o protocol.Origin, m ledger.Mark, n int) {
 			if o.Store != protocol.ChainStore {
