@@ -2,7 +2,6 @@ package reserve
 
 import (
 	"cmp"
-	"container/heap"
 	"slices"
 
 	"tillwire/protocol"
@@ -12,6 +11,10 @@ import (
 type Key struct {
 	Location protocol.StoreID
 	SKU      protocol.SKU
+}
+
+func (k Key) compare(o Key) int {
+	return cmp.Or(cmp.Compare(k.Location, o.Location), cmp.Compare(k.SKU, o.SKU))
 }
 
 // Stock is what a decision must know at its moment. The caller answers on the
@@ -41,108 +44,57 @@ type Candidate struct {
 	AgeUS    int64 // of what is known of it
 }
 
-// Record is a reservation as it is journaled: whole, after a change.
-type Record struct {
-	ID         string `json:"id"`
-	Hash       string `json:"hash"` // of the request: the same body again is answered, another refused
-	Channel    string `json:"channel"`
-	Order      string `json:"order,omitempty"`
-	Mode       string `json:"mode"`
-	Fulfilment string `json:"fulfilment"`
-	Group      string `json:"group,omitempty"`
-	Sourcing   string `json:"sourcing,omitempty"`
-	CreatedUS  int64  `json:"created"`
-	UpdatedUS  int64  `json:"updated"`
-	ExpiresUS  int64  `json:"expires,omitempty"` // while held
-	Lines      []Line `json:"lines"`
-}
-
-// Line is one requested article at one location.
-type Line struct {
-	Request  int                       `json:"req"` // index of the request's line
-	SKU      protocol.SKU              `json:"sku"`
-	Quantity protocol.Quantity         `json:"qty"`
-	Location protocol.StoreID          `json:"loc,omitempty"`
-	State    protocol.ReservationState `json:"state"`
-	Parts    []protocol.KitComponent   `json:"parts,omitempty"`
-	Short    protocol.Quantity         `json:"short,omitempty"`
-	Reason   string                    `json:"reason,omitempty"`
-	Risk     bool                      `json:"risk,omitempty"`     // stock no longer covers it
-	Replaced bool                      `json:"replaced,omitempty"` // sourced again: another line stands for it
-}
-
-// Change is one journaled step of the book.
-type Change struct {
-	Why    string `json:"why"` // reserve, confirm, extend, release, fulfil, delivered, at_risk, resourced, …
-	Record Record `json:"record"`
-}
-
-// reserves and allocates tell what a line takes from its position.
-func (l *Line) reserves() bool { return l.State == protocol.ReservationHeld }
-
-func (l *Line) allocates() bool {
-	switch l.State { //nolint:exhaustive // the others are over or only reserved
-	case protocol.ReservationConfirmed, protocol.ReservationPending, protocol.ReservationAccepted, protocol.ReservationPicked:
-		return true
-	}
-	return false
-}
-
-func (l *Line) live() bool { return l.reserves() || l.allocates() }
-
-// each calls fn with every position that the line takes from, and how much.
-func (l *Line) each(fn func(Key, protocol.Quantity)) {
-	if len(l.Parts) == 0 {
-		fn(Key{l.Location, l.SKU}, l.Quantity)
-		return
-	}
-	for _, p := range l.Parts {
-		fn(Key{l.Location, p.SKU}, times(l.Quantity, p.Quantity))
-	}
-}
-
-// times multiplies a number of kits by a part's quantity, both in thousandths.
-func times(kits, part protocol.Quantity) protocol.Quantity {
-	whole, rest := kits/1000, kits%1000
-	return whole*part + (rest*part+999)/1000 // a broken kit takes whole thousandths
-}
-
 // position is what the book holds at a key, and who.
 type position struct {
+	key                 Key
 	reserved, allocated protocol.Quantity
-	by                  map[string]struct{}
+	risk                int // live lines whose mark says that stock does not cover them
+	by                  roster
+}
+
+// place is a location: what is held there, and its work.
+type place struct {
+	name  protocol.StoreID
+	rev   uint64 // of what its store is told
+	skus  map[protocol.SKU]*position
+	tasks roster // reservations with lines that are work for the store
 }
 
 // entry is a reservation in memory.
 type entry struct {
 	Record
-	closedUS int64 // 0 while anything is live
+	dueUS   int64  // of its queue: when it expires, or when it ended
+	queue   *queue // expiries, closed, or nil: allocated, until somebody says otherwise
+	at      int32  // in the queue
+	next    *entry // in its shard
+	sibling *entry // another reservation of the same order
 }
 
-// Book holds reservations. One goroutine uses it.
+// Book holds reservations. One goroutine uses it, and times never fall from call
+// to call.
 type Book struct {
-	all       map[string]*entry
-	positions map[Key]*position
-	orders    map[string]string               // order id → reservation
-	tasks     map[protocol.StoreID]*taskBoard // per location
-	expiries  expiries
-	closed    []closing // oldest first, from closedFrom on
-	dirty     map[uint16]bool
-	touched   []Key // since TakeTouched
-	nowUS     int64
-	baseRev   uint64 // of boards since this process began
-}
-
-type closing struct {
-	us int64
-	id string
+	all      map[string]*entry
+	places   map[protocol.StoreID]*place
+	orders   map[string]*entry // order id → its reservations, as a chain
+	names    map[string]string // channels and groups, each once
+	expiries queue
+	closed   queue // what is over, the oldest first
+	shards   [shards]*entry
+	dirty    map[uint16]struct{}
+	touched  []Key // since TakeTouched
+	unique   int   // length of touched at which it is made unique
+	later    []Key // positions in conflict that did not fit into one look
+	taken    map[Key]protocol.Quantity
+	scratch  []byte
+	nowUS    int64
+	baseRev  uint64 // of places since this process began
 }
 
 // New makes an empty book.
 func New() *Book {
 	return &Book{
-		all: map[string]*entry{}, positions: map[Key]*position{}, orders: map[string]string{},
-		tasks: map[protocol.StoreID]*taskBoard{}, dirty: map[uint16]bool{},
+		all: map[string]*entry{}, places: map[protocol.StoreID]*place{}, orders: map[string]*entry{}, names: map[string]string{},
+		dirty: map[uint16]struct{}{}, unique: touchedMin, taken: map[Key]protocol.Quantity{},
 	}
 }
 
@@ -154,75 +106,181 @@ func (b *Book) Apply(c *Change) {
 
 // put replaces a reservation and moves what is held accordingly.
 func (b *Book) put(r Record) {
-	old := b.all[r.ID]
-	if old != nil {
-		b.weigh(&old.Record, -1)
-		if old.Order != "" && b.orders[old.Order] == r.ID {
-			delete(b.orders, old.Order)
-		}
+	e := b.all[r.ID]
+	var was []Line
+	if e == nil {
+		shard := shardOf(r.ID)
+		e = &entry{next: b.shards[shard]}
+		b.all[r.ID], b.shards[shard] = e, e
+	} else {
+		was = e.Lines
+		b.weigh(e, -1)
+		b.unorder(e)
 	}
-	e := &entry{Record: r}
-	b.all[r.ID] = e
-	b.weigh(&e.Record, 1)
-	if r.Order != "" {
-		b.orders[r.Order] = r.ID
+	r.Channel, r.Group = b.name(r.Channel), b.name(r.Group)
+	e.Record = r
+	if e.Order != "" {
+		e.sibling = b.orders[e.Order]
+		b.orders[e.Order] = e
 	}
-	if r.ExpiresUS != 0 {
-		heap.Push(&b.expiries, closing{r.ExpiresUS, r.ID})
+	b.weigh(e, 1)
+	b.tidy(was)
+	switch {
+	case r.ExpiresUS != 0:
+		e.enqueue(&b.expiries, r.ExpiresUS)
+	case r.live():
+		e.enqueue(nil, 0)
+	default:
+		e.enqueue(&b.closed, r.UpdatedUS)
 	}
-	if !e.live() {
-		e.closedUS = r.UpdatedUS
-		if old == nil || old.closedUS != e.closedUS {
-			b.closed = append(b.closed, closing{r.UpdatedUS, r.ID})
-		}
-	}
-	b.dirty[shardOf(r.ID)] = true
+	b.dirty[shardOf(r.ID)] = struct{}{}
 }
 
-func (r *Record) live() bool {
-	return slices.ContainsFunc(r.Lines, func(l Line) bool { return l.live() })
+// name keeps one copy of a name that many reservations share.
+func (b *Book) name(s string) string {
+	if n, ok := b.names[s]; ok {
+		return n
+	}
+	if len(b.names) < touchedMin {
+		b.names[s] = s
+	}
+	return s
 }
 
-// weigh adds a reservation's live lines to the positions, or takes them off.
-func (b *Book) weigh(r *Record, sign protocol.Quantity) {
-	for i := range r.Lines {
-		l := &r.Lines[i]
+// unorder takes a reservation off its order's chain.
+func (b *Book) unorder(e *entry) {
+	if e.Order == "" {
+		return
+	}
+	head := b.orders[e.Order]
+	if head == e {
+		head = e.sibling
+	}
+	for x := head; x != nil; x = x.sibling {
+		if x.sibling == e {
+			x.sibling = e.sibling
+		}
+	}
+	if e.sibling = nil; head == nil {
+		delete(b.orders, e.Order)
+	} else {
+		b.orders[e.Order] = head
+	}
+}
+
+// forget drops a reservation that is over.
+func (b *Book) forget(e *entry) {
+	b.unorder(e)
+	delete(b.all, e.ID)
+	shard := shardOf(e.ID)
+	for at := &b.shards[shard]; *at != nil; at = &(*at).next {
+		if *at == e {
+			*at = e.next
+			break
+		}
+	}
+	b.dirty[shard] = struct{}{}
+}
+
+func (b *Book) place(loc protocol.StoreID) *place {
+	p := b.places[loc]
+	if p == nil {
+		p = &place{name: loc, skus: map[protocol.SKU]*position{}}
+		b.places[loc] = p
+	}
+	return p
+}
+
+func (b *Book) position(k Key) *position {
+	if p := b.places[k.Location]; p != nil {
+		return p.skus[k.SKU]
+	}
+	return nil
+}
+
+// weigh adds a reservation's live lines to their positions, or takes them off.
+func (b *Book) weigh(e *entry, sign protocol.Quantity) {
+	for i := range e.Lines {
+		l := &e.Lines[i]
 		if !l.live() {
 			continue
 		}
+		pl := b.place(l.Location)
+		pl.rev = max(pl.rev+1, uint64(max(e.UpdatedUS, b.nowUS, 0)))
+		switch {
+		case !e.task(l):
+		case sign > 0:
+			pl.tasks.add(e)
+		default:
+			pl.tasks.drop(e)
+		}
 		l.each(func(k Key, q protocol.Quantity) {
-			p := b.positions[k]
+			p := pl.skus[k.SKU]
 			if p == nil {
-				p = &position{by: map[string]struct{}{}}
-				b.positions[k] = p
+				p = &position{key: Key{pl.name, k.SKU}}
+				pl.skus[k.SKU] = p
 			}
-			if l.reserves() {
-				p.reserved += sign * q
-			} else {
-				p.allocated += sign * q
+			p.weigh(e, l, sign*q, sign)
+			b.touch(p.key)
+		})
+		if len(l.Parts) == 0 { // one copy of the names
+			l.Location, l.SKU = pl.name, pl.skus[l.SKU].key.SKU
+		}
+	}
+}
+
+func (p *position) weigh(e *entry, l *Line, q, sign protocol.Quantity) {
+	if l.reserves() {
+		p.reserved += q
+	} else {
+		p.allocated += q
+	}
+	if l.Risk {
+		p.risk += int(sign)
+	}
+	if sign > 0 {
+		p.by.add(e)
+	} else {
+		p.by.drop(e)
+	}
+}
+
+// tidy drops the positions that nobody holds any more.
+func (b *Book) tidy(was []Line) {
+	for i := range was {
+		l := &was[i]
+		if !l.live() {
+			continue
+		}
+		l.each(func(k Key, _ protocol.Quantity) {
+			if p := b.position(k); p != nil && p.by.len() == 0 {
+				delete(b.places[k.Location].skus, k.SKU)
 			}
-			if sign > 0 {
-				p.by[r.ID] = struct{}{}
-			} else {
-				delete(p.by, r.ID)
-			}
-			if len(p.by) == 0 && p.reserved == 0 && p.allocated == 0 {
-				delete(b.positions, k)
-			}
-			b.touched = append(b.touched, k)
 		})
 	}
-	b.board(r, sign > 0)
+}
+
+func (b *Book) touch(k Key) {
+	if b.touched = append(b.touched, k); len(b.touched) >= b.unique {
+		b.compact()
+		b.unique = max(touchedMin, 2*len(b.touched))
+	}
+}
+
+func (b *Book) compact() {
+	slices.SortFunc(b.touched, Key.compare)
+	b.touched = slices.Compact(b.touched)
 }
 
 // TakeTouched returns the positions whose holds changed since the last call, each
 // once, in order.
 func (b *Book) TakeTouched() []Key {
-	slices.SortFunc(b.touched, func(x, y Key) int {
-		return cmp.Or(cmp.Compare(x.Location, y.Location), cmp.Compare(x.SKU, y.SKU))
-	})
-	out := slices.Clone(slices.Compact(b.touched))
-	b.touched = b.touched[:0]
+	b.compact()
+	out := slices.Clone(b.touched)
+	if b.touched = b.touched[:0]; cap(b.touched) > touchedMin {
+		b.touched = nil
+	}
+	b.unique = touchedMin
 	return out
 }
 
@@ -230,29 +288,21 @@ func (b *Book) TakeTouched() []Key {
 // nothing depends on its being called in time.
 func (b *Book) Advance(nowUS int64) {
 	b.nowUS = max(b.nowUS, nowUS)
-	for len(b.expiries) > 0 && b.expiries[0].us <= b.nowUS {
-		x := heap.Pop(&b.expiries).(closing) //nolint:errcheck // a heap of closings
-		if e := b.all[x.id]; e != nil && e.ExpiresUS == x.us {
-			b.expire(e)
-		}
+	for b.expiries.due(b.nowUS) {
+		b.expire(b.expiries.list[0])
 	}
-	for len(b.closed) > 0 && (b.closed[0].us < b.nowUS-rememberUS || len(b.closed) > closedMax) {
-		if e := b.all[b.closed[0].id]; e != nil && e.closedUS == b.closed[0].us {
-			delete(b.all, e.ID)
-			if b.orders[e.Order] == e.ID {
-				delete(b.orders, e.Order)
-			}
-			b.dirty[shardOf(e.ID)] = true
-		}
-		b.closed = b.closed[1:]
+	for b.closed.due(b.nowUS-rememberUS-1) || b.closed.Len() > closedMax {
+		e := b.closed.list[0]
+		e.enqueue(nil, 0)
+		b.forget(e)
 	}
 }
 
 func (b *Book) expire(e *entry) {
 	r := e.copy(e.ExpiresUS)
 	for i := range r.Lines {
-		if r.Lines[i].reserves() {
-			r.Lines[i].State = protocol.ReservationExpired
+		if l := &r.Lines[i]; l.reserves() {
+			l.State, l.Risk = protocol.ReservationExpired, false
 		}
 	}
 	r.ExpiresUS = 0
@@ -261,36 +311,15 @@ func (b *Book) expire(e *entry) {
 
 // NextExpiry is when something expires next.
 func (b *Book) NextExpiry() (us int64, ok bool) {
-	for len(b.expiries) > 0 {
-		x := b.expiries[0]
-		if e := b.all[x.id]; e != nil && e.ExpiresUS == x.us {
-			return x.us, true
-		}
-		heap.Pop(&b.expiries)
+	if b.expiries.Len() == 0 {
+		return 0, false
 	}
-	return 0, false
+	return b.expiries.list[0].dueUS, true
 }
 
-// copy is the reservation with lines of its own, to be changed at us.
-func (r *Record) copy(us int64) Record {
-	c := *r
-	c.UpdatedUS = max(us, r.UpdatedUS)
-	c.Lines = slices.Clone(r.Lines)
-	return c
-}
-
-// expiries is a heap by time, then id.
-type expiries []closing
-
-func (x expiries) Len() int { return len(x) }
-func (x expiries) Less(i, j int) bool {
-	return x[i].us < x[j].us || x[i].us == x[j].us && x[i].id < x[j].id
-}
-func (x expiries) Swap(i, j int) { x[i], x[j] = x[j], x[i] }
-func (x *expiries) Push(v any)   { *x = append(*x, v.(closing)) } //nolint:errcheck // a heap of closings
-func (x *expiries) Pop() any {
-	old := *x
-	v := old[len(old)-1]
-	*x = old[:len(old)-1]
-	return v
+// Settle ends a start-up: locations are told anew from nowUS on. What the replay
+// of the log changed stays to be written: no checkpoint has it yet.
+func (b *Book) Settle(nowUS int64) {
+	b.baseRev = uint64(max(nowUS, 1))
+	b.touched = b.touched[:0]
 }

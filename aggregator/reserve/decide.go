@@ -2,8 +2,7 @@ package reserve
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
+	"encoding/binary"
 	"fmt"
 	"strings"
 
@@ -44,30 +43,41 @@ func refuse(code, title, detail, hint string) *protocol.Problem {
 // one of the same id and body.
 func (b *Book) Reserve(r *protocol.ReservationRequest, s Stock, nowUS int64) (Result, *protocol.Problem) {
 	b.Advance(nowUS)
-	hash := hashOf(r)
+	rec := Record{
+		ID: r.ReservationID, Channel: r.Channel, Order: r.OrderID, Mode: or(r.Mode, protocol.ModeAllOrNothing),
+		Fulfilment: or(r.Fulfilment, protocol.FulfilmentDelivery), Group: r.Group, Sourcing: r.Sourcing,
+		CreatedUS: b.nowUS, UpdatedUS: b.nowUS, ExpiresUS: b.nowUS + ttlUS(r.TTLS),
+	}
+	rec.Hash = b.hashOf(&rec, ttlUS(r.TTLS), r.Lines)
 	if e := b.all[r.ReservationID]; e != nil {
-		if e.Hash != hash {
+		if e.Hash != rec.Hash {
 			return Result{}, refuse("reservation_id_reused", "The reservation id belongs to another request",
 				fmt.Sprintf("reservation %s was made with another body and is %s", e.ID, e.state()), "use an id of its own for each request; repeat a request with exactly the same body")
 		}
 		return Result{Answer: e.answer()}, nil
 	}
-	rec := Record{
-		ID: r.ReservationID, Hash: hash, Channel: r.Channel, Order: r.OrderID, Mode: or(r.Mode, protocol.ModeAllOrNothing),
-		Fulfilment: or(r.Fulfilment, protocol.FulfilmentDelivery), Group: r.Group, Sourcing: r.Sourcing, CreatedUS: b.nowUS, UpdatedUS: b.nowUS,
+	if len(b.all)-b.closed.Len() >= liveMax {
+		return Result{}, protocol.NewProblem(503, "reservations_full", "The book of reservations is full",
+			fmt.Sprintf("%d reservations hold stock", liveMax), "release what is not needed, or ask again when holds have expired")
 	}
-	ttl := r.TTLS
-	if ttl == 0 {
-		ttl = protocol.ReservationTTLUsualS
-	}
-	rec.ExpiresUS = b.nowUS + ttl*usPerS
-	t := b.table(s, &rec)
-	lines, short := t.seat(r.Lines)
+	lines, short := b.table(s, &rec).seat(r.Lines)
 	if len(short) > 0 && (rec.Mode == protocol.ModeAllOrNothing || !anyHeld(lines)) {
 		return Result{}, insufficient(short)
 	}
 	rec.Lines = lines
-	return Result{Change: &Change{"reserve", rec}, Answer: rec.answer(), Created: true}, nil
+	if rec.exceeds(requestBytesMax) {
+		return Result{}, protocol.NewProblem(422, "reservation_too_large", "The reservation is too large to be kept",
+			fmt.Sprintf("its %d lines and their kits' parts take more than %d bytes", len(lines), requestBytesMax), "reserve in several requests, with an id each")
+	}
+	return Result{Change: change("reserve", rec), Answer: rec.answer(), Created: true}, nil
+}
+
+// ttlUS of a request's or an extension's seconds.
+func ttlUS(s int64) int64 {
+	if s <= 0 {
+		s = protocol.ReservationTTLUsualS
+	}
+	return min(s, protocol.ReservationTTLMaxS) * usPerS
 }
 
 func anyHeld(lines []Line) bool {
@@ -97,19 +107,25 @@ func insufficient(short []protocol.Shortfall) *protocol.Problem {
 	return p
 }
 
-// hashOf is over what the request means: its trace may differ in a repeat.
-func hashOf(r *protocol.ReservationRequest) string {
-	c := *r
-	c.Traceparent = ""
-	j, err := json.Marshal(&c)
-	if err != nil { // plain strings and numbers
-		return ""
+// hashOf is over what a request means: defaults are spelt out, and its trace may
+// differ in a repeat. Each text stands behind its length. The form is on disk by
+// its hash: changing it makes repeats of older requests look like others.
+func (b *Book) hashOf(r *Record, ttlUS int64, lines []protocol.ReservationRequestLine) uint64 {
+	w := b.scratch[:0]
+	for _, s := range [...]string{r.ID, r.Channel, r.Order, r.Mode, r.Fulfilment, r.Group, r.Sourcing} {
+		w = appendText(w, s)
 	}
-	sum := sha256.Sum256(j)
-	return hex.EncodeToString(sum[:8])
+	w = binary.AppendVarint(w, ttlUS)
+	for i := range lines {
+		w = appendText(appendText(w, lines[i].SKU), lines[i].Location)
+		w = binary.AppendVarint(w, int64(lines[i].Quantity))
+	}
+	b.scratch = w
+	sum := sha256.Sum256(w)
+	return binary.BigEndian.Uint64(sum[:])
 }
 
-func or(s, otherwise string) string {
+func or[T ~string](s, otherwise T) T {
 	if s == "" {
 		return otherwise
 	}
@@ -143,10 +159,10 @@ func (b *Book) Confirm(id string, s Stock, nowUS int64) (Result, *protocol.Probl
 		}
 	}
 	r.ExpiresUS = 0
-	return Result{Change: &Change{"confirm", r}, Answer: r.answer()}, nil
+	return Result{Change: change("confirm", r), Answer: r.answer()}, nil
 }
 
-// Extend gives a hold ttlS seconds from now.
+// Extend gives a hold ttlS seconds from now; 0 is the usual time.
 func (b *Book) Extend(id string, ttlS int64, nowUS int64) (Result, *protocol.Problem) {
 	e, p := b.find(id, nowUS)
 	if p != nil {
@@ -156,8 +172,8 @@ func (b *Book) Extend(id string, ttlS int64, nowUS int64) (Result, *protocol.Pro
 		return Result{}, wrongState(e, "extended", "held")
 	}
 	r := e.copy(b.nowUS)
-	r.ExpiresUS = b.nowUS + ttlS*usPerS
-	return Result{Change: &Change{"extend", r}, Answer: r.answer()}, nil
+	r.ExpiresUS = b.nowUS + ttlUS(ttlS)
+	return Result{Change: change("extend", r), Answer: r.answer()}, nil
 }
 
 // Release gives back what is live of a reservation. What is over already stays
@@ -181,7 +197,7 @@ func (b *Book) Release(id string, nowUS int64) (Result, *protocol.Problem) {
 		}
 	}
 	r.ExpiresUS = 0
-	return Result{Change: &Change{"release", r}, Answer: r.answer()}, nil
+	return Result{Change: change("release", r), Answer: r.answer()}, nil
 }
 
 // Fulfil says that the goods are handed out: hold and stock are consumed, once,
@@ -218,7 +234,7 @@ func (b *Book) Fulfil(id string, s Stock, nowUS int64) (Result, *protocol.Proble
 		res.move(r.ID, l)
 	}
 	r.ExpiresUS = 0
-	res.Change, res.Answer = &Change{"fulfil", r}, r.answer()
+	res.Change, res.Answer = change("fulfil", r), r.answer()
 	return res, nil
 }
 

@@ -1,18 +1,63 @@
 package reserve
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
+	"strings"
 
 	"tillwire/protocol"
 )
 
-// ResolveOrder finds the reservation that an order at a location is, so that a
-// sale which names the order only consumes its hold.
+// HoldOf names the reservation that a document speaks of: the one that it names,
+// or the one that its order is. An order may be several reservations; the one at
+// the document's own location comes first, live before over. The merge must use
+// this same answer to know a sale and a store's own word of it as one.
+func (b *Book) HoldOf(ev *protocol.Event, nowUS int64) (id string, ok bool) {
+	b.Advance(nowUS)
+	if ev.HoldID != "" {
+		return ev.HoldID, true
+	}
+	if e := b.ofOrder(ev.OrderID, ev.Store); e != nil {
+		return e.ID, true
+	}
+	return "", false
+}
+
+// ResolveOrder finds the reservation that an order is. Where it can be several,
+// HoldOf knows better.
 func (b *Book) ResolveOrder(order string) (holdID string, ok bool) {
-	id, ok := b.orders[order]
-	return id, ok
+	if e := b.ofOrder(order, ""); e != nil {
+		return e.ID, true
+	}
+	return "", false
+}
+
+// ofOrder chooses among an order's reservations: live at the location, at it,
+// live, any; of equals the newest.
+func (b *Book) ofOrder(order string, loc protocol.StoreID) (best *entry) {
+	if order == "" {
+		return nil
+	}
+	most := -1
+	for e := b.orders[order]; e != nil; e = e.sibling {
+		score := 0
+		for i := range e.Lines {
+			l := &e.Lines[i]
+			here := l.Location == loc && l.Quantity > 0 && !l.Replaced
+			switch {
+			case here && l.live():
+				score = 3
+			case here:
+				score = max(score, 2)
+			case l.live():
+				score = max(score, 1)
+			}
+		}
+		newer := best != nil && (e.CreatedUS > best.CreatedUS || e.CreatedUS == best.CreatedUS && e.ID > best.ID)
+		if score > most || score == most && newer {
+			best, most = e, score
+		}
+	}
+	return best
 }
 
 // Observe takes a merged event that speaks of a reservation: a sale with its
@@ -20,24 +65,18 @@ func (b *Book) ResolveOrder(order string) (holdID string, ok bool) {
 // follows from the two alone, so it is not journaled again. It returns the
 // reservation's id where a store rejected and others should be asked.
 func (b *Book) Observe(ev *protocol.Event, nowUS int64) (rejected string) {
-	b.Advance(nowUS)
-	id := ev.HoldID
-	if id == "" && ev.OrderID != "" {
-		id = b.orders[ev.OrderID]
-	}
+	id, _ := b.HoldOf(ev, nowUS)
 	e := b.all[id]
-	if id == "" || e == nil {
+	if e == nil {
 		return ""
 	}
 	r := e.copy(b.nowUS)
 	changed := false
 	switch {
-	case ev.Kind == protocol.KindSale:
-		changed = r.collect(ev)
-	case ev.Kind == protocol.KindHold && ev.Action == protocol.HoldCollected:
+	case ev.Kind == protocol.KindSale, ev.Kind == protocol.KindHold && ev.Action == protocol.HoldCollected:
 		changed = r.collect(ev)
 	case ev.Kind == protocol.KindHold:
-		changed = r.answered(ev)
+		changed = r.answered(ev, b.nowUS)
 	}
 	if !changed {
 		return ""
@@ -52,53 +91,148 @@ func (b *Book) Observe(ev *protocol.Event, nowUS int64) (rejected string) {
 	return ""
 }
 
-func (r *Record) reserving() bool {
-	return slices.ContainsFunc(r.Lines, func(l Line) bool { return l.reserves() })
-}
-
 // collect ends the lines of the location where the goods went over the counter,
-// whatever became of the hold before: the sale is physical. What was held beyond
-// what was taken is free again; so are the lines of a pickup that was collected
-// at another counter.
+// whatever became of the hold before: the sale is physical. What was held there
+// beyond what was taken is free again. Where nothing was held at that location,
+// the goods came off its free stock: what is held elsewhere is released, and the
+// reservation counts as collected, so that nothing leaves on its account twice.
 func (r *Record) collect(ev *protocol.Event) bool {
-	here := slices.ContainsFunc(r.Lines, func(l Line) bool { return l.Location == ev.Store })
-	changed := false
+	here, done := false, false
 	for i := range r.Lines {
 		l := &r.Lines[i]
-		over := l.State == protocol.ReservationExpired || l.State == protocol.ReservationReleased
-		switch {
-		case l.Location == ev.Store && (l.live() || over):
-			if over {
-				l.Reason = fmt.Sprintf("collected though it was %s", l.State)
-			}
-			l.State = protocol.ReservationCollected
-			if r.Fulfilment == protocol.FulfilmentShip {
-				l.State = protocol.ReservationShipped
-			}
-			if got := quantityOf(ev, l); got < l.Quantity && len(l.Parts) == 0 {
-				l.Reason = fmt.Sprintf("%s of %s taken", got, l.Quantity)
-			}
-		case !here && l.live():
-			l.State, l.Reason = protocol.ReservationReleased, "collected at "+string(ev.Store)
-		default:
-			continue
+		here = here || l.Location == ev.Store && (l.live() || l.over())
+		done = done || l.Location == ev.Store && l.gone()
+	}
+	switch {
+	case here:
+		return r.collectHere(ev, done)
+	case done: // a second receipt of the same order, or the store's own word of it
+		return false
+	}
+	changed := r.Elsewhere == ""
+	r.Elsewhere = ev.Store
+	for i := range r.Lines {
+		if l := &r.Lines[i]; l.live() {
+			l.State, l.Risk, l.Reason = protocol.ReservationReleased, false, "collected at "+string(ev.Store)
+			changed = true
 		}
-		l.Risk, changed = false, true
 	}
 	return changed
 }
 
-func quantityOf(ev *protocol.Event, l *Line) (q protocol.Quantity) {
-	for i := range ev.Lines {
-		if ev.Lines[i].SKU == l.SKU {
-			q += ev.Lines[i].Quantity
+// collectHere consumes the location's lines: the live ones, then, unless it was
+// collected there before, those that were over.
+func (r *Record) collectHere(ev *protocol.Event, done bool) (changed bool) {
+	b := basketOf(ev)
+	took := b.whole
+	var rest []*Line
+	for i := range r.Lines {
+		l := &r.Lines[i]
+		if l.Location != ev.Store || !l.live() {
+			continue
+		}
+		if got := b.take(l); got == 0 && !b.whole {
+			rest = append(rest, l)
+		} else {
+			r.gone(l, got, b.exact)
+			took = true
 		}
 	}
-	return q
+	for _, l := range rest {
+		if took {
+			l.State, l.Risk, l.Reason = protocol.ReservationReleased, false, "not taken when the rest was collected"
+		} else { // an order handed out as other articles is handed out
+			r.gone(l, 0, b.exact)
+		}
+	}
+	changed = took || len(rest) > 0
+	for i := range r.Lines {
+		l := &r.Lines[i]
+		if l.Location != ev.Store || !l.over() || done || changed && b.whole {
+			continue
+		}
+		was := l.State
+		if got := b.take(l); got > 0 || b.whole {
+			r.gone(l, got, b.exact)
+			l.Reason = "collected though it was " + string(was)
+			changed = true
+		}
+	}
+	return r.freeReplacements(ev, b) || changed
 }
 
-// next is the state that an answer leads to, and how far along a state is: an
-// answer that comes after a later one changes nothing.
+// freeReplacements releases what was sourced elsewhere because this location could
+// not serve it, where it did after all.
+func (r *Record) freeReplacements(ev *protocol.Event, b *basket) (changed bool) {
+	for i := range r.Lines {
+		was := &r.Lines[i]
+		if !was.Replaced || was.Location != ev.Store {
+			continue
+		}
+		left := b.take(was)
+		for j := range r.Lines {
+			if l := &r.Lines[j]; left > 0 && l.live() && l.Request == was.Request && l.SKU == was.SKU {
+				l.State, l.Risk, l.Reason = protocol.ReservationReleased, false, "collected at "+string(ev.Store)
+				left -= l.Quantity
+				changed = true
+			}
+		}
+	}
+	return changed
+}
+
+// gone marks a line's goods as handed out.
+func (r *Record) gone(l *Line, got protocol.Quantity, exact bool) {
+	l.State, l.Risk = protocol.ReservationCollected, false
+	if r.Fulfilment == protocol.FulfilmentShip {
+		l.State = protocol.ReservationShipped
+	}
+	if exact && got < l.Quantity {
+		l.Reason = fmt.Sprintf("%s of %s taken", got, l.Quantity)
+	}
+}
+
+// basket is what a document hands out, line by line used up.
+type basket struct {
+	left  map[protocol.SKU]protocol.Quantity
+	whole bool // a store's word without lines: everything
+	exact bool // quantities are in the units of the hold, as far as can be seen
+}
+
+func basketOf(ev *protocol.Event) *basket {
+	b := &basket{left: map[protocol.SKU]protocol.Quantity{}, whole: ev.Kind == protocol.KindHold && len(ev.Lines) == 0, exact: true}
+	for i := range ev.Lines {
+		l := &ev.Lines[i]
+		b.left[l.SKU] += l.Quantity
+		b.exact = b.exact && (l.UOM == "" || l.UOM == "EA")
+	}
+	b.exact = b.exact && !b.whole
+	return b
+}
+
+// take uses up to a line's quantity: the article itself, or a kit's whole sets of
+// parts where they were sold as such.
+func (b *basket) take(l *Line) (got protocol.Quantity) {
+	if b.whole {
+		return l.Quantity
+	}
+	got = max(0, min(b.left[l.SKU], l.Quantity))
+	b.left[l.SKU] -= got
+	if len(l.Parts) == 0 || got == l.Quantity {
+		return got
+	}
+	sets := l.Quantity - got
+	for _, p := range l.Parts {
+		sets = min(sets, max(0, b.left[p.SKU])/p.Quantity*1000)
+	}
+	for _, p := range l.Parts {
+		b.left[p.SKU] -= times(sets, p.Quantity)
+	}
+	return got + sets
+}
+
+// next is the state that an answer leads to, and rank how far along a state is:
+// an answer that comes after a later one changes nothing.
 var next = map[string]protocol.ReservationState{
 	protocol.HoldAccept: protocol.ReservationAccepted,
 	protocol.HoldPicked: protocol.ReservationPicked,
@@ -110,148 +244,31 @@ var rank = map[protocol.ReservationState]int{
 	protocol.ReservationAccepted: 4, protocol.ReservationPicked: 5,
 }
 
-func (r *Record) answered(ev *protocol.Event) bool {
+// answered takes a store's word on its task. A hold that was never confirmed is
+// no task: a word on it would make it firm, and nothing would ever end it.
+func (r *Record) answered(ev *protocol.Event, nowUS int64) bool {
 	to, known := next[ev.Action]
 	changed := false
 	for i := range r.Lines {
 		l := &r.Lines[i]
-		if !known || l.Location != ev.Store || !l.live() || (to != protocol.ReservationRejected && rank[l.State] >= rank[to]) {
+		if !known || l.Location != ev.Store || !l.allocates() || (to != protocol.ReservationRejected && rank[l.State] >= rank[to]) {
 			continue
 		}
 		l.State, changed = to, true
-		if to == protocol.ReservationRejected {
-			l.Risk, l.Reason = false, or(ev.Reason, "the store rejected it")
+		switch to { //nolint:exhaustive // accepted: stock may still lack
+		case protocol.ReservationRejected:
+			l.Risk, l.RejectedUS, l.Reason = false, nowUS, or(brief(ev.Reason), "the store rejected it")
+		case protocol.ReservationPicked:
+			l.Risk = false // the goods are in a box
 		}
 	}
 	return changed
 }
 
-// Resource looks for other locations for what a store rejected. nil: there are
-// none, or nothing was rejected.
-func (b *Book) Resource(id string, s Stock, nowUS int64) *Change {
-	b.Advance(nowUS)
-	e := b.all[id]
-	if e == nil {
-		return nil
+// brief bounds a store's own words.
+func brief(s string) string {
+	if len(s) > reasonBytesMax {
+		s = s[:reasonBytesMax]
 	}
-	r := e.copy(b.nowUS)
-	moved := false
-	for i := range e.Lines {
-		if l := &r.Lines[i]; l.State == protocol.ReservationRejected && !l.Replaced && l.Location != "" && l.Quantity > 0 {
-			moved = b.reseat(&r, i, s) || moved
-		}
-	}
-	if !moved {
-		return nil
-	}
-	return &Change{"resourced", r}
-}
-
-// reseat finds another location for a line that its own cannot serve. Locations
-// that already failed this reservation are not asked again.
-func (b *Book) reseat(r *Record, i int, s Stock) bool {
-	t := b.table(s, r)
-	t.excluded = map[protocol.StoreID]bool{r.Lines[i].Location: true}
-	for _, l := range r.Lines {
-		if l.State == protocol.ReservationRejected {
-			t.excluded[l.Location] = true
-		}
-	}
-	l := r.Lines[i]
-	if r.Fulfilment == protocol.FulfilmentPickup {
-		return false // a customer who goes to this counter is not sent to another
-	}
-	for _, c := range t.candidates(l.SKU) {
-		if t.units(c.Location, l.SKU, l.Parts) < l.Quantity {
-			continue
-		}
-		from := l.Location
-		l.Location, l.State, l.Risk = c.Location, protocol.ReservationConfirmed, false
-		if r.ExpiresUS != 0 {
-			l.State = protocol.ReservationHeld
-		}
-		l.Reason = "sourced again: " + string(from) + " could not serve it"
-		r.Lines[i].Replaced, r.Lines[i].Risk = true, false
-		r.Lines = append(r.Lines, l)
-		return true
-	}
-	return false
-}
-
-// Conflicts looks at positions whose stock or holds changed. Where more is
-// promised than is there, the newest promises are at risk: by policy they are
-// sourced again elsewhere, else marked; picked goods are in a box and safe. Marks
-// go when stock is back. The changes are to be journaled and applied in order.
-func (b *Book) Conflicts(keys []Key, s Stock, nowUS int64) []*Change {
-	b.Advance(nowUS)
-	var out []*Change
-	for _, k := range keys {
-		p := b.positions[k]
-		if p == nil {
-			continue
-		}
-		over := p.reserved + p.allocated - s.OnHand(k)
-		for _, e := range b.newest(k) {
-			c, freed := b.risk(e, k, over > 0, s)
-			if over > 0 {
-				over -= freed
-			}
-			if c != nil {
-				b.Apply(c)
-				out = append(out, c)
-			}
-		}
-	}
-	return out
-}
-
-// newest lists the reservations at a position, the last made first.
-func (b *Book) newest(k Key) []*entry {
-	p := b.positions[k]
-	list := make([]*entry, 0, len(p.by))
-	for id := range p.by {
-		list = append(list, b.all[id])
-	}
-	slices.SortFunc(list, func(x, y *entry) int {
-		return cmp.Or(cmp.Compare(y.CreatedUS, x.CreatedUS), cmp.Compare(y.ID, x.ID))
-	})
-	return list
-}
-
-// risk judges one reservation at a position, and tells how much of the position
-// it accounts for.
-func (b *Book) risk(e *entry, k Key, at bool, s Stock) (c *Change, freed protocol.Quantity) {
-	r := e.copy(b.nowUS)
-	why := ""
-	for i := range e.Lines {
-		l := &r.Lines[i]
-		if !l.live() || l.State == protocol.ReservationPicked {
-			continue
-		}
-		var q protocol.Quantity
-		l.each(func(x Key, n protocol.Quantity) {
-			if x == k {
-				q += n
-			}
-		})
-		if q == 0 {
-			continue
-		}
-		freed += q
-		switch {
-		case at && s.Resource(k) && b.reseat(&r, i, s):
-			r.Lines[i].State, r.Lines[i].Reason = protocol.ReservationRejected, "stock fell below what was promised"
-			why = "resourced"
-		case at && !l.Risk:
-			r.Lines[i].Risk = true
-			why = or(why, "at_risk")
-		case !at && l.Risk:
-			r.Lines[i].Risk = false
-			why = or(why, "safe")
-		}
-	}
-	if why == "" {
-		return nil, freed
-	}
-	return &Change{why, r}, freed
+	return strings.ToValidUTF8(s, "")
 }

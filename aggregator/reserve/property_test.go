@@ -12,8 +12,8 @@ import (
 // state is the book as its chunks tell it.
 func state(t tester, b *Book) map[uint32]string {
 	t.Helper()
-	for s := range uint16(shards) {
-		b.dirty[s] = true
+	for id := range b.all {
+		b.dirty[shardOf(id)] = struct{}{}
 	}
 	out := map[uint32]string{}
 	if err := b.Chunks(func(no uint32, data []byte) {

@@ -2,6 +2,7 @@ package reserve
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"tillwire/protocol"
@@ -17,14 +18,21 @@ type table struct {
 	excluded map[protocol.StoreID]bool
 }
 
+// table begins a decision. One is at work at a time: they share a map.
 func (b *Book) table(s Stock, rec *Record) *table {
-	return &table{b: b, s: s, rec: rec, taken: map[Key]protocol.Quantity{}}
+	clear(b.taken)
+	return &table{b: b, s: s, rec: rec, taken: b.taken}
+}
+
+// trial is a table on which may be taken what is put back.
+func (t *table) trial() *table {
+	return &table{b: t.b, s: t.s, rec: t.rec, taken: maps.Clone(t.taken), excluded: t.excluded}
 }
 
 // free is what is left of a position for this decision.
 func (t *table) free(k Key) protocol.Quantity {
 	q := t.s.Free(k, t.rec.Channel) - t.taken[k]
-	if p := t.b.positions[k]; p != nil {
+	if p := t.b.position(k); p != nil {
 		q -= p.reserved + p.allocated
 	}
 	return q
@@ -59,23 +67,39 @@ func (t *table) seat(asked []protocol.ReservationRequestLine) (lines []Line, sho
 		l := t.line(i, &asked[i], asked[i].Location)
 		lines = t.give(lines, l, asked[i].Quantity, &short)
 	}
-	if len(open) == 0 {
-		return lines, short
-	}
-	if at, ok := t.together(asked, open); ok {
-		for _, i := range open {
-			lines = t.give(lines, t.line(i, &asked[i], at), asked[i].Quantity, &short)
-		}
-		return lines, short
-	}
-	for _, i := range open {
-		lines = t.source(lines, i, &asked[i], &short)
+	if len(open) > 0 {
+		lines = t.place(lines, asked, open, &short)
 	}
 	return lines, short
 }
 
+// place serves the lines that name no location: all from one where one can, a
+// pickup never from more; else from few, or each as the policy says.
+func (t *table) place(lines []Line, asked []protocol.ReservationRequestLine, open []int, short *[]protocol.Shortfall) []Line {
+	if loc, whole := t.together(asked, open); whole || loc != "" {
+		for _, i := range open {
+			lines = t.give(lines, t.line(i, &asked[i], loc), asked[i].Quantity, short)
+		}
+		return lines
+	}
+	if t.how(asked[open[0]].SKU) == protocol.SourcingLeastSplits {
+		lines, open = t.few(lines, asked, open)
+	}
+	for _, i := range open {
+		lines = t.source(lines, i, &asked[i], short)
+	}
+	slices.SortStableFunc(lines, func(x, y Line) int { return cmp.Compare(x.Request, y.Request) })
+	return lines
+}
+
+// how to choose among an article's candidates: the request's word, the policy's,
+// or the usual one.
+func (t *table) how(sku protocol.SKU) string {
+	return or(t.rec.Sourcing, or(t.s.Sourcing(sku), protocol.SourcingMostStock))
+}
+
 func (t *table) line(i int, a *protocol.ReservationRequestLine, at protocol.StoreID) Line {
-	return Line{Request: i, SKU: a.SKU, Location: at, State: protocol.ReservationHeld, Parts: merged(t.s.Explode(a.SKU))}
+	return Line{Request: int32(i), SKU: a.SKU, Location: at, State: protocol.ReservationHeld, Parts: merged(t.s.Explode(a.SKU))}
 }
 
 // merged adds up a part that a kit has twice: the check is per position.
@@ -98,7 +122,7 @@ func (t *table) give(lines []Line, l Line, want protocol.Quantity, short *[]prot
 	l.Quantity = got
 	if got < want {
 		l.Short = want - got
-		*short = append(*short, protocol.Shortfall{Line: l.Request, SKU: l.SKU, Location: l.Location, Requested: want, Available: got})
+		*short = append(*short, protocol.Shortfall{Line: int(l.Request), SKU: l.SKU, Location: l.Location, Requested: want, Available: got})
 	}
 	if got == 0 {
 		l.State, l.Reason = protocol.ReservationRejected, "no stock"
@@ -108,39 +132,92 @@ func (t *table) give(lines []Line, l Line, want protocol.Quantity, short *[]prot
 	return append(lines, l)
 }
 
-// together looks for one location that serves all open lines whole: always for a
-// pickup, which is at one counter, and wherever it spares a split.
-func (t *table) together(asked []protocol.ReservationRequestLine, open []int) (protocol.StoreID, bool) {
-	var best []Candidate
-	for n, i := range open {
-		var can []Candidate
-		for _, c := range t.candidates(asked[i].SKU) {
-			if n == 0 || slices.ContainsFunc(best, func(o Candidate) bool { return o.Location == c.Location }) {
-				can = append(can, c)
-			}
-		}
-		best = can
-	}
-	for _, c := range best {
-		trial := &table{b: t.b, s: t.s, rec: t.rec, taken: clone(t.taken)}
-		var lines []Line
-		var short []protocol.Shortfall
-		for _, i := range open {
-			lines = trial.give(lines, trial.line(i, &asked[i], c.Location), asked[i].Quantity, &short)
-		}
-		if len(short) == 0 {
+// together looks for one location that serves all open lines whole. For a pickup,
+// which is at one counter, it otherwise names the one that serves the most lines.
+func (t *table) together(asked []protocol.ReservationRequestLine, open []int) (best protocol.StoreID, whole bool) {
+	list := t.candidates(asked[open[0]].SKU) // who serves all has the first
+	for _, c := range list {
+		if t.serves(c.Location, asked, open, true) == len(open) {
 			return c.Location, true
 		}
 	}
-	return "", false
+	if t.rec.Fulfilment != protocol.FulfilmentPickup || len(open) == 1 {
+		return "", false
+	}
+	most, looked := 0, 0
+	for _, c := range t.everywhere(asked, open) {
+		if n := t.serves(c.Location, asked, open, false); n > most {
+			best, most = c.Location, n
+		}
+		if looked += len(open); looked > greedyCellsMax {
+			break
+		}
+	}
+	return best, false
 }
 
-func clone(m map[Key]protocol.Quantity) map[Key]protocol.Quantity {
-	out := make(map[Key]protocol.Quantity, len(m))
-	for k, v := range m {
-		out[k] = v
+// serves counts the lines that a location can serve whole, one after the other,
+// up to the first that it cannot, or of all of them.
+func (t *table) serves(loc protocol.StoreID, asked []protocol.ReservationRequestLine, open []int, all bool) (n int) {
+	trial := t
+	if len(open) > 1 {
+		trial = t.trial()
 	}
-	return out
+	for _, i := range open {
+		l := t.line(i, &asked[i], loc)
+		if l.Quantity = asked[i].Quantity; trial.units(loc, l.SKU, l.Parts) < l.Quantity {
+			if all {
+				return n
+			}
+			continue
+		}
+		if n++; trial != t {
+			trial.take(&l)
+		}
+	}
+	return n
+}
+
+// few serves lines whole from as few locations as a greedy choice finds: first
+// the one that serves most of them, then the one that serves most of the rest. It
+// returns the lines that no location can serve whole. The fewest in truth may be
+// fewer still: that is set cover, which nobody waits for.
+func (t *table) few(lines []Line, asked []protocol.ReservationRequestLine, open []int) ([]Line, []int) {
+	list := t.everywhere(asked, open)
+	for looked := 0; len(open) > 0 && looked < greedyCellsMax; looked += len(list) * len(open) {
+		var best protocol.StoreID
+		most := 0
+		for _, c := range list {
+			if n := t.serves(c.Location, asked, open, false); n > most {
+				best, most = c.Location, n
+			}
+		}
+		if most == 0 {
+			break
+		}
+		var rest []int
+		for _, i := range open {
+			l := t.line(i, &asked[i], best)
+			if l.Quantity = asked[i].Quantity; t.units(best, l.SKU, l.Parts) < l.Quantity {
+				rest = append(rest, i)
+				continue
+			}
+			t.take(&l)
+			lines = append(lines, l)
+		}
+		open = rest
+	}
+	return lines, open
+}
+
+// everywhere lists the candidates of all open lines, each once, in order of name.
+func (t *table) everywhere(asked []protocol.ReservationRequestLine, open []int) []Candidate {
+	var list []Candidate
+	for _, i := range open {
+		list = append(list, t.candidates(asked[i].SKU)...)
+	}
+	slices.SortFunc(list, func(x, y Candidate) int { return cmp.Compare(x.Location, y.Location) })
+	return slices.CompactFunc(list, func(x, y Candidate) bool { return x.Location == y.Location })
 }
 
 // source serves one line: whole from the first candidate that can, else split in
@@ -184,7 +261,7 @@ func (t *table) source(lines []Line, i int, a *protocol.ReservationRequestLine, 
 // candidates orders the locations by the request's or the policy's sourcing. The
 // name breaks ties, so that a decision does not depend on a map.
 func (t *table) candidates(sku protocol.SKU) []Candidate {
-	how := or(t.rec.Sourcing, or(t.s.Sourcing(sku), protocol.SourcingMostStock))
+	how := t.how(sku)
 	group := t.rec.Group
 	if how == protocol.SourcingNearest {
 		group = "" // its own group first, then the others
@@ -221,11 +298,11 @@ func away(c Candidate, group string) int {
 func (t *table) again(r *Record) (short []protocol.Shortfall) {
 	for i := range r.Lines {
 		l := r.Lines[i]
-		if l.State != protocol.ReservationExpired && l.State != protocol.ReservationReleased {
+		if l.State != protocol.ReservationExpired && l.State != protocol.ReservationReleased || l.Quantity == 0 {
 			continue
 		}
 		if can := t.units(l.Location, l.SKU, l.Parts); can < l.Quantity {
-			short = append(short, protocol.Shortfall{Line: l.Request, SKU: l.SKU, Location: l.Location, Requested: l.Quantity, Available: can})
+			short = append(short, protocol.Shortfall{Line: int(l.Request), SKU: l.SKU, Location: l.Location, Requested: l.Quantity, Available: can})
 		}
 		t.take(&l)
 	}

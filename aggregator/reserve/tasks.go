@@ -1,53 +1,17 @@
 package reserve
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 
 	"tillwire/protocol"
 )
 
-// taskBoard is what a location is told: its tasks, and what is held there.
-type taskBoard struct {
-	rev  uint64
-	ids  map[string]int // live lines per reservation
-	held map[protocol.SKU]protocol.Quantity
-}
-
-// board keeps the boards of a reservation's locations in step.
-func (b *Book) board(r *Record, add bool) {
-	for i := range r.Lines {
-		l := &r.Lines[i]
-		if !l.live() {
-			continue
-		}
-		t := b.tasks[l.Location]
-		if t == nil {
-			t = &taskBoard{ids: map[string]int{}, held: map[protocol.SKU]protocol.Quantity{}}
-			b.tasks[l.Location] = t
-		}
-		t.rev = max(t.rev+1, uint64(max(r.UpdatedUS, b.nowUS, 0)))
-		sign := protocol.Quantity(1)
-		if !add {
-			sign = -1
-		}
-		if t.ids[r.ID] += int(sign); t.ids[r.ID] == 0 {
-			delete(t.ids, r.ID)
-		}
-		l.each(func(k Key, q protocol.Quantity) {
-			if t.held[k.SKU] += sign * q; t.held[k.SKU] == 0 {
-				delete(t.held, k.SKU)
-			}
-		})
-	}
-}
-
 // Rev is the revision of what a location is told. It is never 0 after Settle: a
 // store whose last task has gone must hear that, too.
 func (b *Book) Rev(loc protocol.StoreID) uint64 {
-	if t := b.tasks[loc]; t != nil {
-		return max(t.rev, b.baseRev)
+	if p := b.places[loc]; p != nil {
+		return max(p.rev, b.baseRev)
 	}
 	return b.baseRev
 }
@@ -60,13 +24,12 @@ func (r *Record) task(l *Line) bool {
 // Tasks lists a store's work, oldest first, and what is held there per SKU.
 func (b *Book) Tasks(loc protocol.StoreID, nowUS int64) (tasks []protocol.HoldTask, held []protocol.HoldLine, rev uint64) {
 	b.Advance(nowUS)
-	t := b.tasks[loc]
-	if t == nil {
+	p := b.places[loc]
+	if p == nil {
 		return nil, nil, b.baseRev
 	}
-	for id := range t.ids {
-		e := b.all[id]
-		x := protocol.HoldTask{HoldID: id, Fulfilment: e.Fulfilment, Channel: e.Channel, OrderID: e.Order, CreatedUS: e.CreatedUS}
+	for _, e := range p.tasks.oldest() {
+		x := protocol.HoldTask{HoldID: e.ID, Fulfilment: e.Fulfilment, Channel: e.Channel, OrderID: e.Order, CreatedUS: e.CreatedUS}
 		for i := range e.Lines {
 			l := &e.Lines[i]
 			if l.Location != loc || !e.task(l) {
@@ -79,15 +42,10 @@ func (b *Book) Tasks(loc protocol.StoreID, nowUS int64) (tasks []protocol.HoldTa
 				x.Lines = append(x.Lines, protocol.HoldLine{SKU: k.SKU, Quantity: q})
 			})
 		}
-		if x.State != "" {
-			tasks = append(tasks, x)
-		}
+		tasks = append(tasks, x)
 	}
-	slices.SortFunc(tasks, func(x, y protocol.HoldTask) int {
-		return cmp.Or(cmp.Compare(x.CreatedUS, y.CreatedUS), cmp.Compare(x.HoldID, y.HoldID))
-	})
-	for _, sku := range slices.Sorted(maps.Keys(t.held)) {
-		held = append(held, protocol.HoldLine{SKU: sku, Quantity: t.held[sku]})
+	for _, sku := range slices.Sorted(maps.Keys(p.skus)) {
+		held = append(held, protocol.HoldLine{SKU: sku, Quantity: p.skus[sku].reserved + p.skus[sku].allocated})
 	}
 	return tasks, held, b.Rev(loc)
 }
@@ -97,22 +55,26 @@ func (b *Book) Tasks(loc protocol.StoreID, nowUS int64) (tasks []protocol.HoldTa
 // Delivery is never taken for acceptance.
 func (b *Book) Delivered(loc protocol.StoreID, rev uint64, nowUS int64) []*Change {
 	b.Advance(nowUS)
-	t := b.tasks[loc]
-	if t == nil || rev < b.Rev(loc) {
+	p := b.places[loc]
+	if p == nil || rev < b.Rev(loc) {
 		return nil
 	}
 	var out []*Change
-	for _, id := range slices.Sorted(maps.Keys(t.ids)) {
-		r := b.all[id].copy(b.nowUS)
-		changed := false
-		for i := range r.Lines {
-			if l := &r.Lines[i]; l.Location == loc && l.State == protocol.ReservationConfirmed && r.task(l) {
-				l.State, changed = protocol.ReservationPending, true
+	for i := range p.tasks.slots {
+		e := p.tasks.slots[i].e
+		sent := func(l Line) bool {
+			return l.Location == loc && l.State == protocol.ReservationConfirmed && e.task(&l)
+		}
+		if p.tasks.slots[i].dead || !slices.ContainsFunc(e.Lines, sent) {
+			continue
+		}
+		r := e.copy(b.nowUS)
+		for j := range r.Lines {
+			if sent(r.Lines[j]) {
+				r.Lines[j].State = protocol.ReservationPending
 			}
 		}
-		if changed {
-			out = append(out, &Change{"delivered", r})
-		}
+		out = append(out, change("delivered", r))
 	}
 	return out
 }

@@ -8,9 +8,10 @@ import (
 )
 
 // state of the whole follows from the lines: the least far of those that live;
-// when none does, the best that came of them.
+// when none does, the best that came of them. A line that never held anything
+// counts only where no other did.
 func (r *Record) state() protocol.ReservationState {
-	var live, over protocol.ReservationState
+	var live, over, never protocol.ReservationState
 	for i := range r.Lines {
 		l := &r.Lines[i]
 		switch {
@@ -19,14 +20,21 @@ func (r *Record) state() protocol.ReservationState {
 			if live == "" || rank[l.State] < rank[live] {
 				live = l.State
 			}
+		case l.Quantity == 0:
+			never = l.State
 		case over == "" || ended[l.State] > ended[over]:
 			over = l.State
 		}
 	}
-	if live != "" {
+	switch {
+	case live != "":
 		return live
+	case r.Elsewhere != "" && ended[over] < ended[protocol.ReservationShipped]:
+		return protocol.ReservationCollected
+	case over != "":
+		return over
 	}
-	return over
+	return or(never, protocol.ReservationRejected)
 }
 
 // ended orders what can become of a line by what the customer has of it.
@@ -74,21 +82,31 @@ type Filter struct {
 	Limit    int
 }
 
-// List returns reservations in order of id.
+// List returns reservations in order of id. It looks at all that are remembered:
+// for people, not for machines.
 func (b *Book) List(f Filter, nowUS int64) []protocol.Reservation {
 	b.Advance(nowUS)
 	if f.Limit <= 0 || f.Limit > listMax {
 		f.Limit = listMax
 	}
 	var ids []string
+	cut := func() {
+		slices.Sort(ids)
+		ids = ids[:min(len(ids), f.Limit)]
+	}
+	last := ""
 	for id, e := range b.all {
-		if id > f.After && f.match(e) {
-			ids = append(ids, id)
+		if id <= f.After || last != "" && id > last || !f.match(e) {
+			continue
+		}
+		if ids = append(ids, id); len(ids) >= 4*f.Limit {
+			cut()
+			last = ids[len(ids)-1]
 		}
 	}
-	slices.Sort(ids)
-	out := []protocol.Reservation{}
-	for _, id := range ids[:min(len(ids), f.Limit)] {
+	cut()
+	out := make([]protocol.Reservation, 0, len(ids))
+	for _, id := range ids {
 		out = append(out, b.all[id].answer())
 	}
 	return out
@@ -103,54 +121,39 @@ func (f *Filter) match(e *entry) bool {
 // Held is what the book takes from a position now.
 func (b *Book) Held(k Key, nowUS int64) (reserved, allocated protocol.Quantity) {
 	b.Advance(nowUS)
-	if p := b.positions[k]; p != nil {
+	if p := b.position(k); p != nil {
 		return p.reserved, p.allocated
 	}
 	return 0, 0
 }
 
-// HoldsAt lists who holds a position, by id; the sums are Held's.
+// HoldsAt lists who holds a position, the oldest first, line by line; the sums are
+// Held's.
 func (b *Book) HoldsAt(k Key, nowUS int64) []protocol.ExplainHold {
 	b.Advance(nowUS)
-	p := b.positions[k]
+	p := b.position(k)
 	if p == nil {
 		return nil
 	}
 	var out []protocol.ExplainHold
-	for id := range p.by {
-		e := b.all[id]
+	for _, e := range p.by.oldest() {
 		for i := range e.Lines {
 			l := &e.Lines[i]
-			if !l.live() {
+			q := l.of(k)
+			if !l.live() || q == 0 {
 				continue
 			}
-			x := protocol.ExplainHold{ReservationID: id, Channel: e.Channel, State: l.State}
-			l.each(func(at Key, q protocol.Quantity) {
-				if at != k {
-					return
-				}
-				if l.reserves() {
-					x.Reserved += q
-				} else {
-					x.Allocated += q
-				}
-			})
-			if x.Reserved == 0 && x.Allocated == 0 {
-				continue
-			}
-			if e.ExpiresUS != 0 {
+			x := protocol.ExplainHold{ReservationID: e.ID, Channel: e.Channel, State: l.State}
+			if l.reserves() {
+				x.Reserved = q
 				t := stamp(e.ExpiresUS)
 				x.ExpiresAt = &t
+			} else {
+				x.Allocated = q
 			}
 			out = append(out, x)
 		}
 	}
-	slices.SortFunc(out, func(x, y protocol.ExplainHold) int {
-		if x.ReservationID < y.ReservationID {
-			return -1
-		}
-		return 1
-	})
 	return out
 }
 
@@ -158,12 +161,4 @@ func (b *Book) HoldsAt(k Key, nowUS int64) []protocol.ExplainHold {
 func (b *Book) Len() int { return len(b.all) }
 
 // Live is how many reservations hold stock.
-func (b *Book) Live() int {
-	n := 0
-	for _, e := range b.all {
-		if e.closedUS == 0 {
-			n++
-		}
-	}
-	return n
-}
+func (b *Book) Live() int { return len(b.all) - b.closed.Len() }
