@@ -24,7 +24,14 @@ func drawLine(t *rapid.T) Line {
 		Quantity: Quantity(rapid.Int64Range(int64(-QuantityMax), int64(QuantityMax)).Draw(t, "quantity")), UOM: text.Draw(t, "uom"),
 		Disposition: Disposition(rapid.Byte().Draw(t, "disposition")), From: Disposition(rapid.Byte().Draw(t, "from")),
 		To: Disposition(rapid.Byte().Draw(t, "to")), CountedAt: drawStamp(t, "counted"), Cut: rapid.Uint64().Draw(t, "cut"),
-		Zone: text.Draw(t, "zone"), RawCode: text.Draw(t, "raw"),
+		Zone: text.Draw(t, "zone"), RawCode: text.Draw(t, "raw"), Stance: Stance(rapid.Byte().Draw(t, "stance")),
+		Cuts: rapid.SliceOfN(rapid.Custom(drawCut), -1, 3).Draw(t, "cuts"),
+	}
+}
+
+func drawCut(t *rapid.T) SiblingCut {
+	return SiblingCut{
+		Agent: AgentID(rapid.StringN(1, 10, NameBytesMax).Draw(t, "agent")), Epoch: rapid.Uint64().Draw(t, "epoch"), Seq: rapid.Uint64().Draw(t, "seq"),
 	}
 }
 
@@ -41,6 +48,15 @@ func drawEvent(t *rapid.T) *Event {
 		Counterparty: StoreID(text.Draw(t, "counterparty")), Direction: Direction(rapid.Byte().Draw(t, "direction")),
 		Scope: Scope(rapid.Byte().Draw(t, "scope")), Session: text.Draw(t, "session"), Zone: text.Draw(t, "zone"), Reason: text.Draw(t, "reason"),
 		Complete: rapid.Bool().Draw(t, "complete"), Action: text.Draw(t, "action"), Flags: EventFlags(rapid.Uint32().Draw(t, "flags")),
+		ExpectedAt: drawStamp(t, "expected"), ClockOffsetUS: rapid.Int64().Draw(t, "clock"), ClockErrorUS: rapid.Int64Min(0).Draw(t, "clock error"),
+		Body: rapid.SliceOfN(rapid.Byte(), -1, 300).Draw(t, "body"),
+	}
+	for range rapid.IntRange(0, 3).Draw(t, "acks") {
+		c := drawCut(t)
+		e.Acks = append(e.Acks, JournalAck{Origin: Origin{StoreID(name.Draw(t, "acked store")), c.Agent}, Epoch: c.Epoch, Seq: c.Seq})
+	}
+	if len(e.Body) == 0 {
+		e.Body = nil
 	}
 	if e.ID == (EventID{}) {
 		e.ID[0] = 1
@@ -68,6 +84,11 @@ func TestRecordRoundTrip(t *testing.T) {
 		}
 		if len(got.Lines) == 0 {
 			got.Lines = nil
+		}
+		for i := range e.Lines {
+			if len(e.Lines[i].Cuts) == 0 {
+				e.Lines[i].Cuts = nil
+			}
 		}
 		if d := cmp.Diff(&got, e); d != "" {
 			t.Fatal(d)

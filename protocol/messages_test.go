@@ -24,6 +24,8 @@ type goldenControl struct {
 	Will        Will      `json:"will"`
 	FirstHello  Hello     `json:"hello_first"`
 	FreshRebase Welcome   `json:"welcome_rebase"`
+	Holds       Holds     `json:"holds"`
+	HoldsStored Heartbeat `json:"heartbeat_holds"`
 }
 
 func goldenMessages() goldenControl {
@@ -59,7 +61,23 @@ func goldenMessages() goldenControl {
 			JournalBytes: 131_072, FsyncP99US: 900, ClockOffsetMS: -2, ClockErrorMS: 1, AgentVersion: "0.1.0", ConfigVersion: 4,
 			BootReason: "clean", UptimeS: 61, Counters: map[string]uint64{"link_timeouts": 1, "link_resent": 200},
 		},
-		Will: Will{V: Version, Lease: 300, BootID: boot},
+		Will:  Will{V: Version, Lease: 300, BootID: boot},
+		Holds: goldenHolds(),
+		HoldsStored: Heartbeat{
+			V: Version, Epoch: 7, Lease: 300, BootID: boot, SentUS: goldenStartUS, Head: 6, Merged: 6, Safe: 6, Tail: 7, AgentVersion: "0.1.0",
+			HoldsRev: 12, UptimeS: 61,
+		},
+	}
+}
+
+func goldenHolds() Holds {
+	pick := []HoldLine{{"04006381333931", Units(2)}, {"2100045", 455}}
+	return Holds{
+		V: Version, Rev: 12, Parts: 1, Held: []HoldLine{{"04006381333931", Units(3)}, {"2100045", 455}},
+		Tasks: []HoldTask{{
+			HoldID: "web-100234", State: ReservationPending, Fulfilment: FulfilmentPickup, Channel: "web", OrderID: "O-100234",
+			CreatedUS: goldenStartUS, Lines: pick,
+		}},
 	}
 }
 
@@ -71,7 +89,8 @@ func TestGoldenControl(t *testing.T) {
 	// What the codec writes is the file's JSON, but for white space.
 	for m, into := range map[any]any{
 		&want.Hello: &Hello{}, &want.Welcome: &Welcome{}, &want.Ack: &Ack{}, &want.Gap: &Ack{}, &want.Heartbeat: &Heartbeat{},
-		&want.Will: &Will{}, &want.FirstHello: &Hello{}, &want.Refused: &Welcome{}, &want.FreshRebase: &Welcome{},
+		&want.Will: &Will{}, &want.FirstHello: &Hello{}, &want.Refused: &Welcome{}, &want.Holds: &Holds{}, &want.HoldsStored: &Heartbeat{},
+		&want.FreshRebase: &Welcome{},
 	} {
 		b, err := EncodeControl(m)
 		if err != nil {
@@ -225,6 +244,7 @@ func TestAsyncAPISchemas(t *testing.T) {
 	doc := readAsyncAPI(t)
 	for name, v := range map[string]any{
 		"Hello": Hello{}, "Welcome": Welcome{}, "Ack": Ack{}, "Heartbeat": Heartbeat{}, "Will": Will{}, "RegisterSeen": RegisterSeen{},
+		"Holds": Holds{}, "HoldTask": HoldTask{}, "HoldLine": HoldLine{},
 	} {
 		s, ok := doc.Components.Schemas[name]
 		if !ok {
@@ -279,8 +299,11 @@ func schemaType(s schema) string {
 }
 
 func jsonType(t reflect.Type) string {
-	if t == reflect.TypeFor[Chain]() {
+	switch t {
+	case reflect.TypeFor[Chain]():
 		return "Chain"
+	case reflect.TypeFor[Quantity]():
+		return "number"
 	}
 	switch t.Kind() {
 	case reflect.String:
@@ -306,7 +329,7 @@ func jsonType(t reflect.Type) string {
 func TestAsyncAPIExamples(t *testing.T) {
 	doc := readAsyncAPI(t)
 	g := goldenMessages()
-	for name, want := range map[string]any{"hello": g.Hello, "welcome": g.Welcome, "ack": g.Ack, "heartbeat": g.Heartbeat, "will": g.Will} {
+	for name, want := range map[string]any{"hello": g.Hello, "welcome": g.Welcome, "ack": g.Ack, "heartbeat": g.Heartbeat, "will": g.Will, "holds": g.Holds} {
 		m := doc.Components.Messages[name]
 		if len(m.Examples) == 0 || m.ContentType != "application/json" {
 			t.Errorf("%s has no example, or is no JSON", name)

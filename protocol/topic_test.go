@@ -7,7 +7,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-var channels = []Channel{UpHello, UpJournal, UpHeartbeat, UpWill, DnWelcome, DnAck}
+var channels = []Channel{UpHello, UpJournal, UpHeartbeat, UpWill, DnWelcome, DnAck, DnHolds}
 
 func TestTopic(t *testing.T) {
 	o := Origin{Store: "S0042", Agent: "till-03"}
@@ -23,6 +23,7 @@ func TestTopic(t *testing.T) {
 		{UpWill, "", "tw/v1/S0042/till-03/up/will"},
 		{DnWelcome, "eu-1", "tw/v1/S0042/till-03/dn/welcome"}, // no node but on the two that carry one
 		{DnAck, "", "tw/v1/S0042/till-03/dn/ack"},
+		{DnHolds, "eu-1", "tw/v1/S0042/till-03/dn/holds"},
 	} {
 		if got := Topic(o, c.ch, c.node); got != c.want {
 			t.Errorf("%s at node %q: got %s, want %s", c.ch, c.node, got, c.want)
