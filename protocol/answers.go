@@ -31,7 +31,7 @@ type Availability struct {
 	Totals    AvailabilityTotals     `json:"totals"`
 	Locations []AvailabilityLocation `json:"locations"`
 
-	Channel    string         `json:"channel,omitempty"`    // whose view it is; none: behind every fence
+	Channel    string         `json:"channel,omitempty"`    // whose view it is; left out: nothing is fenced off
 	Kit        bool           `json:"kit,omitempty"`        // has no stock: what its components make
 	Components []KitComponent `json:"components,omitempty"` // of a kit
 }
@@ -56,7 +56,7 @@ type AvailabilityLocation struct {
 	LagS        float64   `json:"lag_s"`
 	Provisional bool      `json:"provisional"`
 
-	Fenced        Quantity      `json:"fenced,omitzero"`         // kept for other channels
+	Fenced        Quantity      `json:"fenced,omitzero"`         // kept for other channels than the one asked for
 	Incoming      Quantity      `json:"incoming,omitzero"`       // ordered or advised
 	Dark          bool          `json:"dark,omitempty"`          // silent for longer than its policy bears
 	UnavailableBy UnavailableBy `json:"unavailable_by,omitzero"` // unavailable, by disposition

@@ -93,7 +93,7 @@ func (m *Model) rows(e *entry, at []protocol.StoreID, into []row) []row {
 }
 
 // Get answers for one SKU, at the locations named or at all, to nobody in
-// particular: behind every fence. False when no location ever had it.
+// particular: nothing is fenced off. False when no location ever had it.
 func (m *Model) Get(sku protocol.SKU, at []protocol.StoreID) (protocol.Availability, bool) {
 	return m.GetFor(sku, at, "")
 }

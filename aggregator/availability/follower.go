@@ -3,6 +3,7 @@ package availability
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -64,7 +65,7 @@ func (m *Model) Run(ctx context.Context) error {
 		case <-sweep.C:
 			m.feed.watches.expire(m.now().UnixMicro())
 			f.refresh()
-			f.sweep(len(f.table.slots)/sweepPass + 1)
+			f.sweep(len(m.table.Load().slots)/sweepPass + 1)
 		}
 		if ready && waiting {
 			began := time.Now()
@@ -85,7 +86,7 @@ func (f *follower) turn() (more bool) {
 	f.refresh()
 	more = f.catchUp()
 	if f.starting() {
-		f.sweep(len(f.table.slots))
+		f.sweep(math.MaxInt)
 	}
 	return more || f.starting()
 }
@@ -186,6 +187,9 @@ func (f *follower) sweep(slots int) {
 	if len(f.watches) == 0 {
 		return
 	}
+	if f.at == 0 {
+		f.table = f.m.table.Load()
+	}
 	cells := 0
 	for ; slots > 0 && cells < sweepCells; slots-- {
 		if e := f.table.slots[f.at].Load(); e != nil {
@@ -216,7 +220,7 @@ func (f *follower) endPass() {
 		}
 	}
 	f.pass++
-	f.at, f.table = 0, f.m.table.Load()
+	f.at = 0
 	if born {
 		f.publish(&batch{}) // wakes those who wait for it
 	}
@@ -254,14 +258,17 @@ func (f *follower) look(e *entry) {
 	}
 }
 
-// availableFor is what another channel may have of a share that was read for
-// none, behind every fence.
+// availableFor is what a channel may have of a share that was read for none,
+// with nothing fenced off.
 func (x *share) availableFor(channel string, h *protocol.Holdbacks) protocol.Quantity {
-	if x.FencedForOthers == 0 {
+	held := &h.Default
+	if len(h.At) > 0 {
+		held = h.For(x.name)
+	}
+	if len(held.Fences) == 0 {
 		return x.Available
 	}
-	fenced := h.For(x.name).FencedForOthers(channel)
-	return max(0, x.Free+x.FencedForOthers-fenced-x.Reserved-x.Allocated)
+	return max(0, x.Free-held.FencedForOthers(channel)-x.Reserved-x.Allocated)
 }
 
 // lookKit reads a kit once per channel: which part is scarcest may differ.

@@ -61,7 +61,7 @@ func (s *settings) promise(p *Promise, r *row, l *LocationState, h *protocol.Hol
 
 // Promise works out what a channel may be promised of numbers that the writer
 // has at hand, which readers may not see yet: the same as an answer would show
-// at nowUS if c were applied. channel "" stands behind every fence.
+// at nowUS if c were applied. Of channel "" nothing is fenced off.
 func (m *Model) Promise(c *Cell, channel string, nowUS int64) Promise {
 	s := m.set.Load()
 	r := rowOf(0, c)

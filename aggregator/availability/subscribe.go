@@ -13,7 +13,7 @@ type Filter struct {
 	SKUs      []protocol.SKU     // none: all
 	Changes   bool               // which SKUs' numbers changed
 	States    bool               // who passed from in to low to out and back
-	Channel   string             // whose states; "" = behind every fence
+	Channel   string             // whose states; "" = with nothing fenced off
 	Locations []protocol.StoreID // whose states too, besides the chain's
 	After     uint64             // number of the last delivery that was seen; 0 = begin now
 }
