@@ -1,0 +1,11 @@
+// Package catalog is the item master that the numbers depend on: units of
+// measure and bills of materials. It is pure.
+//
+// Promises: every change is a version with who, when and its place in the
+// ledger's log; a document is read with the version that was known when it was
+// merged, for ever, so that a replay and an explanation read it as it was read
+// first; kits cannot contain themselves; an article that nobody described moves
+// all the same.
+//
+// It does not know stock. Names and categories are for people and policies.
+package catalog
