@@ -63,6 +63,13 @@ const (
 	lStance
 )
 
+var (
+	eventMessage = message{fBody, bytesFields(
+		fID, fStore, fDocumentID, fRegister, fBusinessDate, fTraceparent, fLine, fOrderID, fHoldID, fOriginalDocument, fOriginalStore,
+		fVoids, fSource, fAdviceID, fTransferID, fCounterparty, fSession, fZone, fReason, fAction, fAck, fBody)}
+	lineMessage = message{lStance, bytesFields(lSKU, lUOM, lZone, lRawCode, lSiblingCut)}
+)
+
 // AppendEvent appends e in protobuf wire format, fields in ascending order and
 // zero values left out: equal events have equal bytes.
 func AppendEvent(b []byte, e *Event) []byte {
@@ -110,7 +117,10 @@ func AppendEvent(b []byte, e *Event) []byte {
 	for i := range e.Acks {
 		b = appendAck(b, &e.Acks[i])
 	}
-	return appendString(b, fBody, string(e.Body))
+	if len(e.Body) > 0 {
+		b = protowire.AppendBytes(protowire.AppendTag(b, fBody, protowire.BytesType), e.Body)
+	}
+	return b
 }
 
 func appendLine(b []byte, l *Line) []byte {
@@ -132,85 +142,14 @@ func appendLine(b []byte, l *Line) []byte {
 	return appendUint(b, lStance, uint64(l.Stance))
 }
 
-// fixLength writes the length of b[at+1:] into the byte kept free at b[at],
-// moving the content where one byte is not enough.
-func fixLength(b []byte, at int) []byte {
-	n := len(b) - at - 1
-	if n < 0x80 {
-		b[at] = byte(n)
-		return b
-	}
-	size := protowire.SizeVarint(uint64(n))
-	for range size - 1 {
-		b = append(b, 0)
-	}
-	copy(b[at+size:], b[at+1:at+1+n])
-	protowire.AppendVarint(b[:at], uint64(n))
-	return b
-}
-
-func appendUint(b []byte, n protowire.Number, v uint64) []byte {
-	if v == 0 {
-		return b
-	}
-	return protowire.AppendVarint(protowire.AppendTag(b, n, protowire.VarintType), v)
-}
-
-func appendSint(b []byte, n protowire.Number, v int64) []byte {
-	return appendUint(b, n, protowire.EncodeZigZag(v))
-}
-
-func appendString(b []byte, n protowire.Number, s string) []byte {
-	if s == "" {
-		return b
-	}
-	return protowire.AppendString(protowire.AppendTag(b, n, protowire.BytesType), s)
-}
-
-// field is one decoded protobuf field; either num or raw is set.
-type field struct {
-	number protowire.Number
-	num    uint64
-	raw    []byte
-}
-
-// nextField takes one field off b. Wire types that we never write are skipped
-// with number 0.
-func nextField(b []byte) (field, []byte, error) {
-	n, typ, k := protowire.ConsumeTag(b)
-	if k < 0 {
-		return field{}, nil, ErrTruncated
-	}
-	b = b[k:]
-	switch typ {
-	case protowire.VarintType:
-		v, k := protowire.ConsumeVarint(b)
-		if k < 0 {
-			return field{}, nil, ErrTruncated
-		}
-		return field{number: n, num: v}, b[k:], nil
-	case protowire.BytesType:
-		v, k := protowire.ConsumeBytes(b)
-		if k < 0 {
-			return field{}, nil, ErrTruncated
-		}
-		return field{number: n, raw: v}, b[k:], nil
-	default:
-		k := protowire.ConsumeFieldValue(n, typ, b)
-		if k < 0 {
-			return field{}, nil, ErrTruncated
-		}
-		return field{}, b[k:], nil
-	}
-}
-
 // DecodeEvent reads event bytes. Strings are copied out of b. Unknown fields
 // are skipped; unknown kinds are an error, since their effect is unknown, and
-// so are numbers that do not fit: cut to size they would mean something else.
+// so are numbers that do not fit and known fields of another wire type: cut to
+// size, or read as zero, they would mean something else.
 func DecodeEvent(b []byte, e *Event) error {
 	*e = Event{Lines: e.Lines[:0]}
 	for len(b) > 0 {
-		f, rest, err := nextField(b)
+		f, rest, err := eventMessage.next(b)
 		if err != nil {
 			return fmt.Errorf("decode event: %w", err)
 		}
@@ -264,7 +203,9 @@ func (e *Event) setField(f field) error {
 	case fClockOffsetUS:
 		e.ClockOffsetUS = protowire.DecodeZigZag(f.num)
 	case fClockErrorUS:
-		e.ClockErrorUS = protowire.DecodeZigZag(f.num)
+		if e.ClockErrorUS = protowire.DecodeZigZag(f.num); e.ClockErrorUS < 0 {
+			return fmt.Errorf("%w: a clock error below zero", ErrMalformed)
+		}
 	case fAck:
 		return e.decodeAck(f.raw)
 	case fBody:
@@ -338,7 +279,7 @@ func (e *Event) stringField(n protowire.Number) *string {
 
 func (l *Line) decode(b []byte) error {
 	for len(b) > 0 {
-		f, rest, err := nextField(b)
+		f, rest, err := lineMessage.next(b)
 		if err != nil {
 			return err
 		}

@@ -6,12 +6,17 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Field numbers of message SiblingCut; JournalAck has the store before them.
+// Field numbers of messages SiblingCut and JournalAck; only the latter has a store.
 const (
 	cAgent protowire.Number = iota + 1
 	cEpoch
 	cSeq
 	cStore
+)
+
+var (
+	cutMessage = message{cSeq, bytesFields(cAgent)}
+	ackMessage = message{cStore, bytesFields(cAgent, cStore)}
 )
 
 func appendCut(b []byte, c *SiblingCut) []byte {
@@ -35,9 +40,10 @@ func appendAck(b []byte, a *JournalAck) []byte {
 	return fixLength(b, at)
 }
 
-func decodeAck(b []byte) (a JournalAck, err error) {
+// journalAt reads one of the two messages.
+func (m *message) journalAt(b []byte) (a JournalAck, err error) {
 	for len(b) > 0 {
-		f, rest, err := nextField(b)
+		f, rest, err := m.next(b)
 		if err != nil {
 			return a, err
 		}
@@ -54,7 +60,7 @@ func decodeAck(b []byte) (a JournalAck, err error) {
 		}
 	}
 	if a.Origin.Agent == "" || len(a.Origin.Agent) > NameBytesMax || len(a.Origin.Store) > NameBytesMax {
-		return a, fmt.Errorf("%w: a cut without a journal's name", ErrMalformed)
+		return a, fmt.Errorf("%w: a cut without a journal's name, or with one above %d bytes", ErrMalformed, NameBytesMax)
 	}
 	return a, nil
 }
@@ -63,7 +69,7 @@ func (l *Line) decodeCut(b []byte) error {
 	if len(l.Cuts) == CutsMax {
 		return fmt.Errorf("%w: more than %d cuts", ErrMalformed, CutsMax)
 	}
-	a, err := decodeAck(b)
+	a, err := cutMessage.journalAt(b)
 	if err != nil {
 		return err
 	}
@@ -75,7 +81,7 @@ func (e *Event) decodeAck(b []byte) error {
 	if len(e.Acks) == AcksMax {
 		return fmt.Errorf("%w: more than %d acknowledged journals", ErrMalformed, AcksMax)
 	}
-	a, err := decodeAck(b)
+	a, err := ackMessage.journalAt(b)
 	if err != nil {
 		return err
 	}

@@ -55,6 +55,8 @@ const (
 	hDictID
 )
 
+var headerMessage = message{hDictID, bytesFields(hPrevChain, hLastChain, hTraceparent)}
+
 const requiredFlags = ^uint64(0xffff)
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -199,7 +201,7 @@ func (f *Frame) splitRecords(raw []byte, count int) error {
 func (f *Frame) decodeHeader(b []byte) (count, rawLen int, err error) {
 	var n, raw uint64
 	for len(b) > 0 {
-		fd, rest, err := nextField(b)
+		fd, rest, err := headerMessage.next(b)
 		if err != nil {
 			return 0, 0, err
 		}

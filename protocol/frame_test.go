@@ -217,6 +217,8 @@ func hostile(t testing.TB) map[string][]byte {
 		"clock-error-64-bits":       head(uint64(hClockError), math.MaxUint64),
 		"required-flag":             head(uint64(hFlags), 1<<16),
 		"dictionary":                head(uint64(hDictID), 9),
+		"count-as-bytes":            raised(hCount, []byte{3}),
+		"last-chain-as-a-number":    head(uint64(hLastChain), 0),
 		"prev-chain-15-bytes":       raised(hPrevChain, make([]byte, 15)),
 		"last-chain-17-bytes":       raised(hLastChain, make([]byte, 17)),
 		"prev-chain-other":          raised(hPrevChain, bytes.Repeat([]byte{1}, 16)),

@@ -1,0 +1,99 @@
+package protocol
+
+import (
+	"fmt"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// fixLength writes the length of b[at+1:] into the byte kept free at b[at],
+// moving the content where one byte is not enough.
+func fixLength(b []byte, at int) []byte {
+	n := len(b) - at - 1
+	if n < 0x80 {
+		b[at] = byte(n)
+		return b
+	}
+	size := protowire.SizeVarint(uint64(n))
+	for range size - 1 {
+		b = append(b, 0)
+	}
+	copy(b[at+size:], b[at+1:at+1+n])
+	protowire.AppendVarint(b[:at], uint64(n))
+	return b
+}
+
+func appendUint(b []byte, n protowire.Number, v uint64) []byte {
+	if v == 0 {
+		return b
+	}
+	return protowire.AppendVarint(protowire.AppendTag(b, n, protowire.VarintType), v)
+}
+
+func appendSint(b []byte, n protowire.Number, v int64) []byte {
+	return appendUint(b, n, protowire.EncodeZigZag(v))
+}
+
+func appendString(b []byte, n protowire.Number, s string) []byte {
+	if s == "" {
+		return b
+	}
+	return protowire.AppendString(protowire.AppendTag(b, n, protowire.BytesType), s)
+}
+
+// message says which field numbers of a protobuf message we know: those from 1 to
+// last, of which the bits of bytes are length-delimited and all others varints.
+// No message of ours has other wire types.
+type message struct {
+	last  protowire.Number // at most 63
+	bytes uint64
+}
+
+func bytesFields(ns ...protowire.Number) (set uint64) {
+	for _, n := range ns {
+		set |= 1 << n
+	}
+	return set
+}
+
+// field is one decoded protobuf field; by its number either num or raw is set.
+// Number 0 is a field that the message does not know.
+type field struct {
+	number protowire.Number
+	num    uint64
+	raw    []byte
+}
+
+// next takes one field off b. What the message does not know is skipped, whatever
+// its wire type. What it knows must have its own wire type: read as another it
+// would be zero, and mean something else.
+func (m *message) next(b []byte) (field, []byte, error) {
+	n, typ, k := protowire.ConsumeTag(b)
+	if k < 0 {
+		return field{}, nil, ErrTruncated
+	}
+	b = b[k:]
+	f := field{number: n}
+	switch typ {
+	case protowire.VarintType:
+		f.num, k = protowire.ConsumeVarint(b)
+	case protowire.BytesType:
+		f.raw, k = protowire.ConsumeBytes(b)
+	default:
+		k = protowire.ConsumeFieldValue(n, typ, b)
+	}
+	switch {
+	case k < 0:
+		return field{}, nil, ErrTruncated
+	case n > m.last:
+		return field{}, b[k:], nil
+	}
+	want := protowire.VarintType
+	if m.bytes>>n&1 != 0 {
+		want = protowire.BytesType
+	}
+	if typ != want {
+		return field{}, nil, fmt.Errorf("%w: field %d has wire type %d, want %d", ErrMalformed, n, typ, want)
+	}
+	return f, b[k:], nil
+}
