@@ -124,7 +124,7 @@ func (r *Record) collect(ev *protocol.Event) bool {
 // collected there before, those that were over.
 func (r *Record) collectHere(ev *protocol.Event, done bool) (changed bool) {
 	b := basketOf(ev)
-	took := b.whole
+	took := false
 	var rest []*Line
 	for i := range r.Lines {
 		l := &r.Lines[i]
