@@ -1,11 +1,8 @@
 package policy
 
 import (
-	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"maps"
 	"reflect"
 	"slices"
@@ -14,26 +11,21 @@ import (
 	"tillwire/protocol"
 )
 
-// Bounds of the book.
-const (
-	versionsMax  = 100
-	policiesMax  = 100_000
-	shards       = 256
-	chunkVersion = 1
-)
-
-// ErrChunk is a checkpoint chunk or a change that cannot be read.
+// ErrChunk is a checkpoint chunk that cannot be read.
 var ErrChunk = errors.New("policy chunk is damaged")
 
 // Book holds the policies with their versions, oldest first.
 type Book struct {
 	all   map[string][]protocol.Policy
-	dirty map[uint8]bool
+	dirty map[uint16]bool
 	rev   uint64
+
+	live, versions int
+	goneUS         int64 // what was in force before may lack a version that is forgotten
 }
 
 // New makes an empty book.
-func New() *Book { return &Book{all: map[string][]protocol.Policy{}, dirty: map[uint8]bool{}} }
+func New() *Book { return &Book{all: map[string][]protocol.Policy{}, dirty: map[uint16]bool{}} }
 
 // Rev grows with every change.
 func (b *Book) Rev() uint64 { return b.rev }
@@ -48,12 +40,14 @@ func (b *Book) Put(p *protocol.Policy, who string, nowUS int64) (*protocol.Polic
 	}
 	next := *p
 	next.Version, next.ChangedBy, next.ChangedAt, next.Deleted = 1, who, time.UnixMicro(nowUS).UTC(), false
-	if last, ok := b.last(p.PolicyID); ok {
+	last, known := b.last(p.PolicyID)
+	if known {
 		if same(last, &next) {
 			return nil, nil //nolint:nilnil // no change and no problem
 		}
 		next.Version = last.Version + 1
-	} else if len(b.all) >= policiesMax {
+	}
+	if b.live >= policiesMax && (!known || last.Deleted) {
 		return nil, refuse(409, "too_many_policies", "There are too many policies", fmt.Sprintf("%d are kept", policiesMax), "state one policy for a category or a group instead of one per position")
 	}
 	return &next, nil
@@ -85,21 +79,74 @@ func (b *Book) last(id string) (*protocol.Policy, bool) {
 	return &v[len(v)-1], true
 }
 
+// same tells whether two versions state the same. Dates are moments: their zones
+// may be spelt otherwise.
 func same(a, b *protocol.Policy) bool {
-	x, y := *a, *b
-	x.Version, x.ChangedBy, x.ChangedAt = y.Version, y.ChangedBy, y.ChangedAt
-	return reflect.DeepEqual(x, y)
+	moment := func(x, y *time.Time) bool { return (x == nil) == (y == nil) && (x == nil || x.Equal(*y)) }
+	return a.Scope == b.Scope && a.Note == b.Note && a.Deleted == b.Deleted && reflect.DeepEqual(&a.Values, &b.Values) &&
+		moment(a.ValidFrom, b.ValidFrom) && moment(a.ValidTo, b.ValidTo)
 }
 
-// Apply takes a version, live or on replay.
+// Apply takes a version, live or on replay. What it points to is the book's then.
 func (b *Book) Apply(p *protocol.Policy) {
-	v := append(b.all[p.PolicyID], *p)
-	if len(v) > versionsMax {
-		v = slices.Clone(v[len(v)-versionsMax:])
-	}
-	b.all[p.PolicyID] = v
+	b.put(p)
 	b.dirty[shardOf(p.PolicyID)] = true
+	b.forget(p.PolicyID)
+}
+
+func (b *Book) put(p *protocol.Policy) {
+	if last, ok := b.last(p.PolicyID); ok && !last.Deleted {
+		b.live--
+	}
+	if !p.Deleted {
+		b.live++
+	}
+	b.all[p.PolicyID] = append(b.all[p.PolicyID], *p)
+	b.versions++
 	b.rev++
+}
+
+// forget keeps the bounds after a policy got a version. The newest version of one
+// that has not ended always stays. The scans cost a look at each policy, but only
+// at the bounds.
+func (b *Book) forget(id string) {
+	if len(b.all[id]) > versionsMax {
+		b.drop(id)
+	}
+	if b.versions > versionsAll {
+		b.drop(b.oldest(func(v []protocol.Policy) bool { return len(v) > 1 }))
+	}
+	if len(b.all)-b.live > endedMax {
+		for gone := b.oldest(func(v []protocol.Policy) bool { return v[len(v)-1].Deleted }); len(b.all[gone]) > 0; {
+			b.drop(gone)
+		}
+	}
+}
+
+// oldest names the policy that was longest without a change among those that
+// qualify.
+func (b *Book) oldest(qualifies func([]protocol.Policy) bool) (best string) {
+	var at time.Time
+	for id, v := range b.all {
+		if c := v[len(v)-1].ChangedAt; qualifies(v) && (best == "" || c.Before(at) || c.Equal(at) && id < best) {
+			best, at = id, c
+		}
+	}
+	return best
+}
+
+// drop forgets a policy's oldest version. It was in force until the next, or ended
+// it.
+func (b *Book) drop(id string) {
+	v := b.all[id]
+	b.goneUS = max(b.goneUS, v[min(1, len(v)-1)].ChangedAt.UnixMicro())
+	b.versions--
+	b.dirty[shardOf(id)], b.dirty[bookChunk] = true, true
+	if len(v) == 1 {
+		delete(b.all, id)
+		return
+	}
+	b.all[id] = slices.Clone(v[1:])
 }
 
 // List returns the newest version of each policy that has not ended, by id.
@@ -118,55 +165,4 @@ func (b *Book) History(id string) []protocol.Policy {
 	v := slices.Clone(b.all[id])
 	slices.Reverse(v)
 	return v
-}
-
-func shardOf(id string) uint8 {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(id))
-	return uint8(h.Sum32() % shards)
-}
-
-// Chunks emits the shards that changed since the last call: a version, then each
-// policy's versions as JSON behind their length, in order of id.
-func (b *Book) Chunks(emit func(no uint32, data []byte)) error {
-	for _, s := range slices.Sorted(maps.Keys(b.dirty)) {
-		data := []byte{chunkVersion}
-		for _, id := range slices.Sorted(maps.Keys(b.all)) {
-			if shardOf(id) != s {
-				continue
-			}
-			j, err := json.Marshal(b.all[id])
-			if err != nil {
-				return fmt.Errorf("encode policy %s: %w", id, err)
-			}
-			data = append(binary.AppendUvarint(data, uint64(len(j))), j...)
-		}
-		emit(uint32(s), data)
-	}
-	clear(b.dirty)
-	return nil
-}
-
-// Restore reads a chunk back.
-func (b *Book) Restore(no uint32, data []byte) error {
-	if len(data) == 0 || data[0] != chunkVersion {
-		return fmt.Errorf("restore chunk %d: %w: unknown version", no, ErrChunk)
-	}
-	for data = data[1:]; len(data) > 0; {
-		n, k := binary.Uvarint(data)
-		if k <= 0 || n > uint64(len(data)-k) {
-			return fmt.Errorf("restore chunk %d: %w: cut short", no, ErrChunk)
-		}
-		var v []protocol.Policy
-		if err := json.Unmarshal(data[k:k+int(n)], &v); err != nil {
-			return fmt.Errorf("restore chunk %d: %w: %w", no, ErrChunk, err)
-		}
-		if len(v) == 0 || uint32(shardOf(v[0].PolicyID)) != no {
-			return fmt.Errorf("restore chunk %d: %w: a policy does not belong there", no, ErrChunk)
-		}
-		b.all[v[0].PolicyID] = v
-		b.rev++
-		data = data[k+int(n):]
-	}
-	return nil
 }

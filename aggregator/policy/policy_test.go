@@ -16,9 +16,11 @@ type chain struct{}
 func (chain) Category(sku protocol.SKU) string {
 	return map[protocol.SKU]string{"X": "food", "Y": "food", "Z": "toys"}[sku]
 }
+
 func (chain) Group(loc protocol.StoreID) string {
 	return map[protocol.StoreID]string{"S1": "North", "S2": "North", "S3": "South"}[loc]
 }
+
 func (chain) In(g string) []protocol.StoreID {
 	return map[string][]protocol.StoreID{"North": {"S1", "S2"}, "South": {"S3"}}[g]
 }
@@ -168,7 +170,7 @@ func TestExplainSumsToWhatIsHeldBack(t *testing.T) {
 				if !equal(h, s2.For(sku).For(loc)) {
 					t.Fatalf("%s at %s differs when restored", sku, loc)
 				}
-				naive := resolve(s.of(sku), loc, chain{}.Group(loc))
+				naive := plain(s.of(sku), loc, chain{}.Group(loc))
 				if !equal(h, &naive) {
 					t.Fatalf("%s at %s: compiled %+v, plain %+v", sku, loc, h, naive)
 				}
@@ -195,14 +197,21 @@ func FuzzRestore(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, no uint32, data []byte) { _ = New().Restore(no, data) })
 }
 
-func BenchmarkFor(b *testing.B) {
-	book := New()
-	for i := range 10_000 {
-		put(b, book, int64(i), protocol.Policy{PolicyID: fmt.Sprint("p", i), Scope: protocol.PolicyScope{SKU: protocol.SKU(fmt.Sprint("A", i))}, Values: protocol.PolicyValues{SafetyStock: q(1)}})
+// plain resolves a position by asking each value of the whole list.
+func plain(rules []rule, loc protocol.StoreID, group string) protocol.Holdback {
+	h := protocol.Holdback{Alpha: protocol.ServiceLevelUsual, DarkAfterS: protocol.DarkAfterUsualS}
+	h.Safety, _ = first(rules, loc, group, "", safetyOf)
+	h.Threshold, _ = first(rules, loc, group, "", thresholdOf)
+	h.Escrow, _ = first(rules, loc, group, "", escrowOf)
+	h.LowAt, _ = first(rules, loc, group, "", lowAtOf)
+	if a, by := first(rules, loc, group, "", levelOfService); by != nil {
+		h.Alpha = a
 	}
-	s := book.Snapshot(chain{}, 1)
-	b.ReportAllocs()
-	for b.Loop() {
-		_ = s.For("A77")
+	if d, by := first(rules, loc, group, "", darkAfterOf); by != nil {
+		h.DarkAfterS = d
 	}
+	for _, p := range fences(rules, loc, group) {
+		h.Fences = append(h.Fences, protocol.Fence{Channel: p.Scope.Channel, Quantity: *p.Values.Fence})
+	}
+	return h
 }
