@@ -182,9 +182,10 @@ func (a *Aggregator) openIngest() error {
 		Send: func(o protocol.Origin, ch protocol.Channel, payload []byte) error {
 			return a.broker.Publish(o, ch, payload)
 		},
-		World: world{a}, PolicyWorld: world{a}, Policies: a.rules.use,
-		Cells: a.publish,
+		World: world{a}, PolicyWorld: world{a}, Policies: a.rules.use, Kits: a.model.Touch,
+		Cells: a.publish, Shown: func(p ledger.Position) { a.model.Applied(uint64(p)) },
 		Merged: func(o protocol.Origin, m ledger.Mark, n int) {
+			a.model.AppliedMark(o, m.Epoch, m.Seq)
 			if o.Store != protocol.ChainStore {
 				a.fleet.Merged(o, m, m.RecordUS, n)
 			}
@@ -194,10 +195,16 @@ func (a *Aggregator) openIngest() error {
 	if err != nil {
 		return fmt.Errorf("open ingest: %w", err)
 	}
+	a.model.UseKits(a.ingest.Master().Kit)
+	a.model.UseKitsOf(a.ingest.Master().KitsWith)
 	var cells []ingest.Position
 	a.ingest.Each(func(c ingest.Position) { cells = append(cells, c) })
 	a.publish(cells)
+	a.model.Applied(uint64(a.ledger.Head()))
 	marks := a.ingest.Marks()
+	for _, m := range marks {
+		a.model.AppliedMark(m.Origin, m.Epoch, m.Seq)
+	}
 	a.fleet.Load(slices.DeleteFunc(marks, func(m ledger.Mark) bool { return m.Origin.Store == protocol.ChainStore }))
 	return nil
 }
@@ -465,7 +472,7 @@ func (a *Aggregator) openHTTP() error {
 	}
 	a.api = api.New(api.Options{
 		Availability: a.model, Fleet: a.fleet, Exceptions: a.ledger, Door: door{a}, Feeds: feed.New(a.ingest.Accept), Enrolment: a,
-		Reservations: a.ingest, Policies: a.ingest, Certificate: a.ingest.Certificate, Settled: a.ingest.Settled,
+		Reservations: a.ingest, Policies: a.ingest, Items: a.ingest, Master: a.ingest.Master(), Certificate: a.ingest.Certificate, Settled: a.settled,
 		Group: a.group, Key: a.apiKey, Ready: a.readiness, Metrics: a.metrics, OpenAPI: openapi.Aggregator(), AsyncAPI: protocol.AsyncAPI(),
 		Hosts: a.cfg.HTTP.Hosts, Dev: a.cfg.Dev, Log: a.deps.Log, Now: a.deps.Now,
 		Busy: func(err error) bool { return errors.Is(err, ingest.ErrBusy) || errors.Is(err, ingest.ErrStopped) },

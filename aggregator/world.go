@@ -24,6 +24,9 @@ func (w world) Free(c *merge.Cell, channel string, nowUS int64) protocol.Quantit
 // Candidates lists the locations that ever had an article; whether they still
 // have it the book asks the fold.
 func (w world) Candidates(sku protocol.SKU, group string) []reserve.Candidate {
+	if parts := w.Kit(sku); len(parts) > 0 {
+		sku = parts[0].SKU // a kit can come only from where its parts are
+	}
 	v, ok := w.a.model.Get(sku, nil)
 	if !ok {
 		return nil
@@ -39,7 +42,7 @@ func (w world) Candidates(sku protocol.SKU, group string) []reserve.Candidate {
 }
 
 // Kit lists a kit's parts.
-func (w world) Kit(protocol.SKU) []protocol.KitComponent { return nil }
+func (w world) Kit(sku protocol.SKU) []protocol.KitComponent { return w.a.ingest.Master().Kit(sku) }
 
 // Sourcing and Resource are the policies' words.
 func (w world) Sourcing(sku protocol.SKU, _ int64) string { return w.a.rules.set().Sourcing(sku) }
@@ -50,7 +53,12 @@ func (w world) Resource(sku protocol.SKU, loc protocol.StoreID, _ int64) bool {
 }
 
 // Category, Group and In are what policies' scopes refer to.
-func (w world) Category(protocol.SKU) string { return "" }
+func (w world) Category(sku protocol.SKU) string {
+	if w.a.ingest == nil { // at start-up nothing reads yet; what is asked first is asked again
+		return ""
+	}
+	return w.a.ingest.Master().Category(sku)
+}
 
 // Group is a location's region.
 func (w world) Group(loc protocol.StoreID) string { return w.a.groups[loc] }

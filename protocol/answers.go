@@ -237,6 +237,7 @@ type Exception struct {
 	At         time.Time `json:"at"`
 	Document   any       `json:"document,omitempty"` // decoded, where it could be
 	Raw        []byte    `json:"raw,omitempty"`      // the record's bytes
+	About      string    `json:"about,omitempty"`    // what several documents would say alike: one exception stands for them
 	Counted    bool      `json:"counted,omitempty"`  // it took effect all the same; somebody should look
 	Note       string    `json:"note,omitempty"`     // why it was discarded
 	DecidedAt  time.Time `json:"decided_at,omitzero"`

@@ -17,6 +17,7 @@ import (
 // Availability is the read model.
 type Availability interface {
 	AppendJSON(b []byte, sku protocol.SKU, at []protocol.StoreID) ([]byte, bool)
+	AppendJSONFor(b []byte, sku protocol.SKU, at []protocol.StoreID, channel string) ([]byte, bool)
 	Changed(cursor uint64, limit int) (skus []protocol.SKU, next uint64, ok bool)
 	Cursor() uint64
 	Wait() <-chan struct{}
@@ -64,6 +65,8 @@ type Options struct {
 	Enrolment    Enrolment
 	Reservations Reservations
 	Policies     Policies
+	Items        Items
+	Master       Master
 	Certificate  func(ctx context.Context) (protocol.Certificate, error)
 	Settled      func(ctx context.Context, token string) error // see settled
 	Group        func(name string) ([]protocol.StoreID, bool)  // locations of a group (region)
@@ -120,6 +123,10 @@ func routes() []route {
 		{"POST /v1/reservations/{id}/confirm", reservers, 0, (*API).confirm},
 		{"POST /v1/reservations/{id}/extend", reservers, controlBodyMax, (*API).extend},
 		{"POST /v1/reservations/{id}/fulfil", reservers, 0, (*API).fulfil},
+		{"GET /v1/items", readers, 0, (*API).items},
+		{"POST /v1/items", feeders, protocol.FeedBodyBytesMax, (*API).postItems},
+		{"GET /v1/items/{sku}", readers, 0, (*API).item},
+		{"PUT /v1/items/{sku}", feeders, protocol.BodyBytesMax, (*API).putItem},
 		{"GET /v1/policies", deciders, 0, (*API).policies},
 		{"GET /v1/policies/{id}", deciders, 0, (*API).policy},
 		{"PUT /v1/policies/{id}", deciders, protocol.BodyBytesMax, (*API).putPolicy},

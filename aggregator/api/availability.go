@@ -20,8 +20,10 @@ func (a *API) availability(w http.ResponseWriter, r *http.Request) error {
 		return p
 	}
 	var at []protocol.StoreID
+	channel := ""
 	if r.URL.RawQuery != "" {
 		var err error
+		channel = r.URL.Query().Get("channel")
 		if at, err = a.locations(r); err != nil {
 			return err
 		}
@@ -31,7 +33,7 @@ func (a *API) availability(w http.ResponseWriter, r *http.Request) error {
 	}
 	buf := bufPool.Get().(*[]byte)
 	defer bufPool.Put(buf)
-	b, ok := a.o.Availability.AppendJSON((*buf)[:0], sku, at)
+	b, ok := a.o.Availability.AppendJSONFor((*buf)[:0], sku, at, channel)
 	*buf = b
 	if !ok {
 		return notFound("unknown_sku", "No location ever had this SKU", string(sku), "check the SKU; GTINs may be given with or without leading zeros")
@@ -47,8 +49,8 @@ func skuOf(s string) (protocol.SKU, *protocol.Problem) {
 	return sku, nil
 }
 
-// locations reads ?location= (repeatable) and ?group=. ?channel= is taken and
-// changes nothing while nothing is fenced for channels.
+// locations reads ?location= (repeatable) and ?group=, and checks the other
+// parameters.
 func (a *API) locations(r *http.Request) ([]protocol.StoreID, error) {
 	var at []protocol.StoreID
 	for key, values := range r.URL.Query() {
@@ -116,7 +118,7 @@ func (a *API) query(w http.ResponseWriter, r *http.Request) error {
 			b = append(b, ',')
 		}
 		var ok bool
-		if b, ok = a.o.Availability.AppendJSON(b, sku, at); !ok {
+		if b, ok = a.o.Availability.AppendJSONFor(b, sku, at, q.Channel); !ok {
 			b = b[:n]
 			unknown = append(unknown, s)
 			continue

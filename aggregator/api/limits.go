@@ -19,4 +19,5 @@ const (
 	enrolmentDefault = 24 * time.Hour
 	enrolmentMax     = 24 * time.Hour
 	locationsMax     = 1000
+	itemsMax         = 5000 // items in one list
 )

@@ -166,7 +166,7 @@ func (i *Ingest) apply(in merge.Input, o protocol.Origin) (merge.Outcome, string
 func (i *Ingest) noteOdd(n merge.Note, in merge.Input, o protocol.Origin, ev *protocol.Event) {
 	sum := sha256.Sum256([]byte(n.Code + "\x00" + n.Key))
 	i.exceptions = append(i.exceptions, protocol.Exception{
-		ID: n.Code + "-" + hex.EncodeToString(sum[:8]), State: "open", Code: n.Code, Reason: n.Reason, Counted: true, Origin: o,
+		ID: n.Code + "-" + hex.EncodeToString(sum[:8]), State: "open", Code: n.Code, Reason: n.Reason, Counted: true, About: n.Key, Origin: o,
 		Epoch: in.Epoch, Seq: in.Seq, At: time.UnixMicro(in.MergedUS).UTC(), EventID: ev.ID, Kind: ev.Kind, DocumentID: ev.DocumentID,
 		Document: protocol.ViewDocument(ev),
 	})
@@ -275,6 +275,9 @@ func (i *Ingest) Explain(ctx context.Context, sku protocol.SKU, loc protocol.Sto
 // Retry folds a parked record in again, after what stood in its way is mended.
 func (i *Ingest) Retry(ctx context.Context, id string) (protocol.Exception, error) {
 	return i.decide(ctx, id, func(i *Ingest, x *protocol.Exception, nowUS int64) error {
+		if x.Counted {
+			return i.mend(x, nowUS)
+		}
 		if len(x.Raw) == 0 {
 			return fmt.Errorf("retry exception %s: %w: it holds no record; discard it when it is dealt with", id, ErrNotRetriable)
 		}

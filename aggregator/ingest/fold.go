@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"tillwire/aggregator/catalog"
 	"tillwire/aggregator/demand"
 	"tillwire/aggregator/merge"
 	"tillwire/aggregator/policy"
@@ -19,6 +20,7 @@ type Fold struct {
 	Book     *reserve.Book
 	Policies *policy.Book
 	Demand   *demand.Learner
+	Items    *Master
 }
 
 // The books' checkpoint chunks stand behind those of the positions.
@@ -28,7 +30,9 @@ const (
 )
 
 func newFold(l ledger.Ledger) *Fold {
-	return &Fold{Engine: merge.New(l), Book: reserve.New(), Policies: policy.New(), Demand: demand.New()}
+	f := &Fold{Engine: merge.New(l), Book: reserve.New(), Policies: policy.New(), Demand: demand.New(), Items: &Master{book: catalog.New()}}
+	f.UseItems(f.Items)
+	return f
 }
 
 // hold names the reservation that a sale hands out, where it names the order
@@ -68,6 +72,11 @@ func (f *Fold) apply(ev *protocol.Event, at ledger.Position) error {
 		if err = json.Unmarshal(ev.Body, &p); err == nil {
 			f.Policies.Apply(&p)
 		}
+	case protocol.KindItem:
+		var it protocol.Item
+		if err = json.Unmarshal(ev.Body, &it); err == nil {
+			f.Items.apply(&it, at)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("apply %s at %d: %w: %w", ev.Kind, at, ledger.ErrCorrupt, err)
@@ -100,7 +109,7 @@ type book interface {
 }
 
 // books are in the order of their chunk numbers, which are on disk.
-func (f *Fold) books() []book { return []book{f.Book, f.Policies, f.Demand} }
+func (f *Fold) books() []book { return []book{f.Book, f.Policies, f.Demand, f.Items} }
 
 // checkpoint adds what changed since the last one to a batch.
 func (f *Fold) checkpoint(b *ledger.Batch) error {

@@ -35,12 +35,17 @@ type Options struct {
 	Send func(o protocol.Origin, ch protocol.Channel, payload []byte) error
 	// Cells is told the positions that a commit changed.
 	Cells func([]Position)
+	// Shown is told the ledger's position that all of a batch is shown up to,
+	// before any of its writers is answered.
+	Shown func(ledger.Position)
 	// World answers what decisions need to know beyond the fold.
 	World World
 	// PolicyWorld tells what policies' scopes refer to, and Policies is told their
 	// table whenever it changes. nil: there are no policies.
 	PolicyWorld policy.World
-	Policies    func(*policy.Set)
+	// Kits is told the articles whose kits changed. nil: nobody asks.
+	Kits     func([]protocol.SKU)
+	Policies func(*policy.Set)
 	// Merged is told a journal's new mark after the commit.
 	Merged func(o protocol.Origin, m ledger.Mark, n int)
 	// Refused is told of frames and hellos that were not taken, and why.
@@ -95,7 +100,6 @@ type Ingest struct {
 	rejected   []string       // reservations that a store rejected
 	held       []reserve.Key  // positions whose holds changed
 	expiry     *time.Timer
-	shown      shown
 	set        *policy.Set
 }
 
@@ -112,6 +116,9 @@ func Open(o Options) (*Ingest, error) {
 	}
 	if o.Node == "" {
 		o.Node = "0"
+	}
+	if o.Shown == nil {
+		o.Shown = func(ledger.Position) {}
 	}
 	i := &Ingest{
 		o: o, sessions: map[protocol.Origin]*session{}, stores: map[protocol.StoreID][]*session{}, queue: make(chan item, queueItemsMax), done: make(chan struct{}),
@@ -139,7 +146,6 @@ func Open(o Options) (*Ingest, error) {
 	i.eng.Book.Settle(max(o.Now().UnixMicro(), i.lastUS))
 	i.compile(o.Now().UnixMicro())
 	i.n.cells.Store(uint64(eng.Cells()))
-	i.shown.position = eng.Head()
 	return i, nil
 }
 
@@ -327,7 +333,7 @@ func (i *Ingest) answer(batchUS int64) {
 		s.settled()
 	}
 	i.tellStores(batchUS)
-	i.wake()
+	i.o.Shown(i.eng.Head())
 	for _, r := range i.replies {
 		r(nil)
 	}

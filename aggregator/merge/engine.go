@@ -296,6 +296,9 @@ func (e *Engine) CellAt(loc protocol.StoreID, sku protocol.SKU) (Cell, bool) {
 	return e.Cell(id), true
 }
 
+// Locations lists every location that has a position.
+func (e *Engine) Locations() []protocol.StoreID { return e.locs[:len(e.locs):len(e.locs)] }
+
 // At lists the positions of a location, in order of their numbers.
 func (e *Engine) At(loc protocol.StoreID, fn func(Cell)) {
 	if li, ok := e.locIndex[loc]; ok {
