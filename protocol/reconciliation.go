@@ -26,7 +26,8 @@ type Reconciliation struct {
 	DecidedAt  time.Time `json:"decided_at,omitzero"`
 	DecidedBy  string    `json:"decided_by,omitempty"`
 	Note       string    `json:"note,omitempty"`
-	Actions    []string  `json:"actions"` // what may be decided now: adopt, dismiss, write_off
+	Exceptions []string  `json:"exceptions,omitempty"` // refused: under which its parts are parked
+	Actions    []string  `json:"actions"`              // what may be decided now: adopt, dismiss, write_off
 }
 
 // Decisions on a reconciliation.

@@ -1,0 +1,317 @@
+package reconcile
+
+import (
+	"cmp"
+	"hash/fnv"
+	"slices"
+
+	"tillwire/protocol"
+)
+
+// Book holds the rows of drift and what is known of the locations. One goroutine
+// uses it.
+type Book struct {
+	rules  Rules
+	head   uint64 // position of the newest change
+	places map[protocol.StoreID]*place
+	pairs  []*pair // in order of source, then location
+	heads  []*row  // of each shard, chained
+	rows   int
+	drops  Dropped
+
+	decided  map[string]*residueDecision
+	residues []residue // as last offered, in order of id; not part of the state
+
+	dirtyRows     map[uint16]bool
+	dirtyPlaces   map[uint16]bool
+	dirtyResidues map[uint16]bool
+	dirtyBook     bool
+}
+
+// Dropped counts the rows that went at a bound. Open ones begin anew with the
+// next statement.
+type Dropped struct{ Agreeing, Dismissed, Open, Residues uint64 }
+
+// place is one location.
+type place struct {
+	location protocol.StoreID
+	kind     string // store | dc, as last stated
+	agents   bool   // agents journal there
+	first    string // the source that first stated or moved anything
+	pairs    []*pair
+	rows     int
+	agreeing int // settled or adopted
+}
+
+// pair is what one source states of one location. The rows with SKU "" are about
+// a whole statement.
+type pair struct {
+	*place
+	source    string
+	adoptedUS int64 // as_of of the newest statement of which a line was taken
+	rows      map[protocol.SKU]*row
+	open      int
+	order     []protocol.SKU // sorted; nil after rows came or went
+}
+
+type row struct {
+	pair     *pair
+	sku      protocol.SKU
+	next     *row // of the shard
+	stated   int64
+	book     int64
+	asOfUS   int64
+	firstUS  int64
+	lastUS   int64
+	snapshot string
+	whole    *whole    // rows of a whole statement
+	decision *decision // by a person
+	cycles   uint32
+	kind     kind
+	state    state
+	cut      cut
+	why      why
+}
+
+// whole says why a whole statement was refused.
+type whole struct {
+	zeroed, nonZero int64
+	newestUS        int64 // of what was adopted before
+}
+
+type decision struct {
+	us        int64
+	who, note string
+}
+
+type (
+	kind  byte
+	state byte
+	cut   byte
+	why   byte
+)
+
+// Numbers are on disk.
+const (
+	kindDrift kind = iota
+	kindOlder
+	kindZeroing
+	kindMax
+)
+
+// Numbers are on disk.
+const (
+	stateOpen state = iota
+	stateAdopted
+	stateDismissed
+	stateSettled
+	stateMax
+)
+
+// Numbers are on disk.
+const (
+	cutOwn cut = iota
+	cutAcknowledged
+	cutInferred
+	cutMax
+)
+
+// Numbers are on disk.
+const (
+	whyNone     why = iota
+	whyCycles       // stated often enough in a row
+	whyCertain      // the cut is certain
+	whyFirst        // the position had no anchor
+	whyApproved     // by a person
+	whyMax
+)
+
+var (
+	kindNames  = [...]string{"drift", "snapshot_older", "mass_zeroing"}
+	stateNames = [...]string{"open", "adopted", "dismissed", "settled"}
+	cutNames   = [...]string{"own", "acknowledged", "inferred"}
+)
+
+// New makes an empty book.
+func New(r Rules) *Book {
+	return &Book{
+		rules: r.complete(), places: map[protocol.StoreID]*place{}, heads: make([]*row, rowShards), decided: map[string]*residueDecision{},
+		dirtyRows: map[uint16]bool{}, dirtyPlaces: map[uint16]bool{}, dirtyResidues: map[uint16]bool{},
+	}
+}
+
+// Len is how many rows there are, residues aside.
+func (b *Book) Len() int { return b.rows }
+
+// Dropped tells what went at a bound.
+func (b *Book) Dropped() Dropped { return b.drops }
+
+// Moved takes note that a feed moved stock at a location: the first that ever did
+// is its record where neither rules nor agents say otherwise. The caller tells it
+// of every such document of the log, live and on replay; telling twice is the
+// same as telling once.
+func (b *Book) Moved(loc protocol.StoreID, source string) {
+	if p := b.places[loc]; p != nil && p.first != "" || source == "" {
+		return
+	}
+	b.place(loc).first = source
+	b.dirtyPlaces[hash(placeShards, string(loc))] = true
+}
+
+func (b *Book) place(loc protocol.StoreID) *place {
+	p := b.places[loc]
+	if p == nil {
+		p = &place{location: loc}
+		b.places[loc] = p
+	}
+	return p
+}
+
+// lookup finds a pair; nil where the source never stated anything there.
+func (b *Book) lookup(source string, loc protocol.StoreID) *pair {
+	if p := b.places[loc]; p != nil {
+		for _, x := range p.pairs {
+			if x.source == source {
+				return x
+			}
+		}
+	}
+	return nil
+}
+
+func (b *Book) pair(source string, loc protocol.StoreID) *pair {
+	if x := b.lookup(source, loc); x != nil {
+		return x
+	}
+	x := &pair{place: b.place(loc), source: source, rows: map[protocol.SKU]*row{}}
+	x.pairs = append(x.pairs, x)
+	at, _ := slices.BinarySearchFunc(b.pairs, x, comparePairs)
+	b.pairs = slices.Insert(b.pairs, at, x)
+	return x
+}
+
+func comparePairs(x, y *pair) int {
+	return cmp.Or(cmp.Compare(x.source, y.source), cmp.Compare(x.location, y.location))
+}
+
+func hash(n uint32, parts ...string) uint16 {
+	h := fnv.New32a()
+	for _, s := range parts {
+		_, _ = h.Write([]byte(s))
+		_, _ = h.Write([]byte{0})
+	}
+	return uint16(h.Sum32() % n)
+}
+
+func (r *row) shard() uint16 {
+	return hash(rowShards, r.pair.source, string(r.pair.location), string(r.sku))
+}
+
+func (r *row) agrees() bool { return r.state == stateSettled || r.state == stateAdopted }
+
+// count adds a row to the counters, or takes it off, before and after its state
+// changes.
+func (r *row) count(n int) {
+	if r.state == stateOpen {
+		r.pair.open += n
+	}
+	if r.agrees() {
+		r.pair.agreeing += n
+	}
+}
+
+// edit changes a row, or makes it.
+func (b *Book) edit(p *pair, sku protocol.SKU, fn func(r *row)) {
+	r := p.rows[sku]
+	if r == nil {
+		r = &row{pair: p, sku: sku}
+		fn(r)
+		b.insert(r)
+	} else {
+		r.count(-1)
+		fn(r)
+		r.count(1)
+	}
+	b.dirtyRows[r.shard()] = true
+}
+
+func (b *Book) insert(r *row) {
+	p := r.pair
+	s := r.shard()
+	p.rows[r.sku], p.order = r, nil
+	r.next, b.heads[s] = b.heads[s], r
+	r.count(1)
+	p.place.rows++
+	b.rows++
+}
+
+func (b *Book) remove(r *row) {
+	s := r.shard()
+	for at := &b.heads[s]; *at != nil; at = &(*at).next {
+		if *at == r {
+			*at = r.next
+			break
+		}
+	}
+	p := r.pair
+	r.count(-1)
+	delete(p.rows, r.sku)
+	p.order = nil
+	p.place.rows--
+	b.rows--
+	b.dirtyRows[s] = true
+}
+
+// bound drops rows where a location has too many, or all have: first those that
+// agree, then those dismissed, then open ones, the oldest of each first.
+func (b *Book) bound(p *place) {
+	if p.rows > locationRowsMax {
+		b.drop(p, p.rows-locationRowsMax+locationRowsMax/dropShare)
+	}
+	for b.rows > rowsMax {
+		best := p
+		for _, x := range b.places {
+			if c := cmp.Or(cmp.Compare(x.agreeing, best.agreeing), cmp.Compare(x.rows, best.rows), cmp.Compare(best.location, x.location)); c > 0 {
+				best = x
+			}
+		}
+		n := best.agreeing
+		if n == 0 {
+			n = best.rows
+		}
+		b.drop(best, n/dropShare+1)
+	}
+}
+
+func (b *Book) drop(p *place, n int) {
+	list := make([]*row, 0, p.rows)
+	for _, x := range p.pairs {
+		for _, r := range x.rows {
+			list = append(list, r)
+		}
+	}
+	class := func(r *row) int {
+		switch {
+		case r.agrees():
+			return 0
+		case r.state == stateDismissed:
+			return 1
+		}
+		return 2
+	}
+	slices.SortFunc(list, func(x, y *row) int {
+		return cmp.Or(cmp.Compare(class(x), class(y)), cmp.Compare(x.lastUS, y.lastUS), cmp.Compare(x.pair.source, y.pair.source), cmp.Compare(x.sku, y.sku))
+	})
+	for _, r := range list[:min(n, len(list))] {
+		switch class(r) {
+		case 0:
+			b.drops.Agreeing++
+		case 1:
+			b.drops.Dismissed++
+		default:
+			b.drops.Open++
+		}
+		b.remove(r)
+	}
+	b.dirtyBook = true
+}

@@ -1,0 +1,39 @@
+package reconcile
+
+import "tillwire/protocol"
+
+// Bounds of the book. Beyond a bound of rows a tenth of a location's is dropped
+// at once, so that a row costs little at the bound as well.
+const (
+	StatementLinesMax  = protocol.DocumentLinesMax // lines judged at once, so that the change fits into a record
+	locationRowsMax    = 100_000
+	rowsMax            = 2_000_000
+	dropShare          = 10 // one in so many
+	residuesMax        = 100_000
+	residueDecidedMax  = 100_000
+	pageMax            = 1000
+	scanMax            = 50_000 // rows looked at for one page
+	noteBytesMax       = 500
+	whoBytesMax        = 200
+	snapshotIDBytesMax = 2 * protocol.IDBytesMax // a document's id and the number of its part
+	cyclesMax          = 1_000_000
+)
+
+// Where rules state nothing.
+const (
+	agreeCyclesUsual  = 2
+	zeroShareMaxUsual = 0.2
+	zeroKeysMinUsual  = 20
+)
+
+// Checkpoint chunks: rows by hash, then locations, then what was decided of
+// residues, then the book itself.
+const (
+	chunkVersion  = 1
+	rowShards     = 16384
+	placeShards   = 256
+	residueShards = 64
+	placeChunk    = rowShards
+	residueChunk  = placeChunk + placeShards
+	bookChunk     = residueChunk + residueShards
+)
