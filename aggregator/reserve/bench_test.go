@@ -122,3 +122,49 @@ func BenchmarkChunks(b *testing.B) {
 	}
 	b.ReportMetric(float64(bytes)/float64(b.N)/1e6, "MB/op")
 }
+
+// BenchmarkSourced finds a location for three lines among 400.
+func BenchmarkSourced(b *testing.B) {
+	for _, how := range []string{protocol.SourcingMostStock, protocol.SourcingLeastSplits} {
+		b.Run(how, func(b *testing.B) {
+			s := newShelf()
+			s.onHand = map[Key]protocol.Quantity{}
+			var list []Candidate
+			for i := range 400 {
+				loc := fmt.Sprintf("S%04d", i)
+				s.onHand[at(loc, []string{"A", "B", "C"}[i%3])] = protocol.QuantityMax
+				list = append(list, Candidate{Location: protocol.StoreID(loc)})
+			}
+			book := New()
+			b.ReportAllocs()
+			for i := range b.N {
+				q := ask(fmt.Sprint(i), want("A", 1, ""), want("B", 1, ""), want("C", 1, ""))
+				q.Sourcing = how
+				res, p := book.Reserve(q, &many{s, list}, int64(i))
+				if p != nil {
+					b.Fatal(p)
+				}
+				book.Apply(res.Change)
+			}
+		})
+	}
+}
+
+// many is a shelf whose candidates are a list.
+type many struct {
+	*shelf
+	list []Candidate
+}
+
+func (m *many) Candidates(protocol.SKU, string) []Candidate { return m.list }
+
+// BenchmarkList looks for a page among a million.
+func BenchmarkList(b *testing.B) {
+	book, _, _ := full(b, 1_000_000)
+	b.ResetTimer()
+	for range b.N {
+		if n := len(book.List(Filter{State: protocol.ReservationHeld, After: "web-000500000", Limit: 100}, 1)); n != 100 {
+			b.Fatal(n)
+		}
+	}
+}

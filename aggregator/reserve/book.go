@@ -108,14 +108,19 @@ func (b *Book) Apply(c *Change) {
 func (b *Book) put(r Record) {
 	e := b.all[r.ID]
 	var was []Line
+	same := false
 	if e == nil {
 		shard := shardOf(r.ID)
 		e = &entry{next: b.shards[shard]}
 		b.all[r.ID], b.shards[shard] = e, e
 	} else {
-		was = e.Lines
-		b.weigh(e, -1)
 		b.unorder(e)
+		if e.CreatedUS == r.CreatedUS && e.Fulfilment == r.Fulfilment && slices.EqualFunc(e.Lines, r.Lines, alike) {
+			same = true // extended: nobody's stock and no store's work has changed
+		} else {
+			was = e.Lines
+			b.weigh(e, -1)
+		}
 	}
 	r.Channel, r.Group = b.name(r.Channel), b.name(r.Group)
 	e.Record = r
@@ -123,8 +128,10 @@ func (b *Book) put(r Record) {
 		e.sibling = b.orders[e.Order]
 		b.orders[e.Order] = e
 	}
-	b.weigh(e, 1)
-	b.tidy(was)
+	if !same {
+		b.weigh(e, 1)
+		b.tidy(was)
+	}
 	switch {
 	case r.ExpiresUS != 0:
 		e.enqueue(&b.expiries, r.ExpiresUS)
@@ -136,12 +143,17 @@ func (b *Book) put(r Record) {
 	b.dirty[shardOf(r.ID)] = struct{}{}
 }
 
+// alike tells whether two lines take the same from the same positions.
+func alike(x, y Line) bool {
+	return x.Location == y.Location && x.SKU == y.SKU && x.Quantity == y.Quantity && x.State == y.State && x.Risk == y.Risk && slices.Equal(x.Parts, y.Parts)
+}
+
 // name keeps one copy of a name that many reservations share.
 func (b *Book) name(s string) string {
 	if n, ok := b.names[s]; ok {
 		return n
 	}
-	if len(b.names) < touchedMin {
+	if len(b.names) < namesMax {
 		b.names[s] = s
 	}
 	return s
@@ -273,8 +285,9 @@ func (b *Book) compact() {
 }
 
 // TakeTouched returns the positions whose holds changed since the last call, each
-// once, in order.
+// once, in order; and those in conflict that the last look did not come to.
 func (b *Book) TakeTouched() []Key {
+	b.touched = append(b.touched, b.later...)
 	b.compact()
 	out := slices.Clone(b.touched)
 	if b.touched = b.touched[:0]; cap(b.touched) > touchedMin {

@@ -6,9 +6,15 @@
 // writer, so that nothing is promised twice; a hold ends at its expiry for every
 // reader without anybody sweeping; every call is idempotent by its caller's id;
 // what the book holds of a position is exactly the sum over its live lines, and
-// never below zero. Changes carry the whole reservation after them, so that a
-// replay applies and never decides.
+// never below zero; what it decides it can read back. Changes carry the whole
+// reservation after them, so that a replay applies and never decides, and a
+// checkpoint with the log behind it is the book.
+//
+// It asks of its caller: one goroutine; times that never fall from call to call; a
+// change that is applied, or dropped, before the next decision; and in a replay
+// the times that the log says.
 //
 // It does not know stock, policies or stores' links: Stock tells, at the moment
-// of the decision.
+// of the decision. It does not undo a collection when its sale is voided: the
+// goods are back on the shelf by the void itself, and the order is its channel's.
 package reserve

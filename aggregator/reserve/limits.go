@@ -22,6 +22,7 @@ const (
 
 	conflictsMax     = 4096       // changes of one look at conflicts; the rest follows with the next
 	resourceWithinUS = 60_000_000 // what was rejected longer ago stays rejected: its channel was told
+	namesMax         = 4096       // channels and groups of which one copy is kept
 	deadSlotsMin     = 32         // a roster is compacted when so many, and half of it, are gone
 	touchedMin       = 4096       // touched positions are made unique beyond it
 	greedyCellsMax   = 100_000    // positions looked at to spare a split

@@ -309,3 +309,53 @@ func TestHotPositionIsNotWalkedWhenNothingIsWrong(t *testing.T) {
 		t.Errorf("%.0f allocations to see that all is well", n)
 	}
 }
+
+// A disaster at a position that many hold is told in bounded pieces, and to its end.
+func TestManyConflictsAreToldInPieces(t *testing.T) {
+	d := newDesk(t)
+	d.s.onHand[at("S1", "X")] = protocol.QuantityMax
+	const n = conflictsMax + 100
+	for i := range n {
+		d.now++
+		res, _ := d.b.Reserve(ask(fmt.Sprint("r", i), want("X", 1, "S1")), d.s, d.now)
+		d.b.Apply(res.Change)
+	}
+	d.b.TakeTouched()
+	d.s.onHand[at("S1", "X")] = 0
+	told := 0
+	for keys := []Key{at("S1", "X")}; len(keys) > 0; keys = d.b.TakeTouched() {
+		list := d.b.Conflicts(keys, d.s, d.now)
+		if told += len(list); len(list) > conflictsMax {
+			t.Fatalf("%d changes at once", len(list))
+		}
+	}
+	if told != n || d.b.position(at("S1", "X")).risk != n {
+		t.Fatalf("%d of %d were told", told, n)
+	}
+}
+
+// An extension changes nobody's stock: neither the display nor the store hears it.
+func TestExtensionTouchesNothing(t *testing.T) {
+	d := newDesk(t)
+	d.reserve(ask("r", want("X", 1, "S1")))
+	d.b.TakeTouched()
+	rev := d.b.Rev("S1")
+	d.do(d.b.Extend("r", 60, d.now))
+	if keys := d.b.TakeTouched(); len(keys) != 0 || d.b.Rev("S1") != rev {
+		t.Errorf("touched %v, revision %d after %d", keys, d.b.Rev("S1"), rev)
+	}
+}
+
+// A partial pickup takes what one counter has, never a bit of several.
+func TestPartialPickupIsAtOneCounter(t *testing.T) {
+	d := newDesk(t)
+	q := ask("r", want("X", 20, ""))
+	q.Fulfilment, q.Mode = protocol.FulfilmentPickup, protocol.ModePartial
+	r, _ := d.reserve(q)
+	d.is(fmt.Sprintf("%d at %s, %s, %s short", len(r.Lines), r.Lines[0].Location, r.Lines[0].Quantity, r.Lines[0].Shortfall), "1 at T3, 8, 12 short")
+	d = newDesk(t)
+	q = ask("r", want("X", 20, ""), want("Y", 20, ""))
+	q.Fulfilment, q.Mode = protocol.FulfilmentPickup, protocol.ModePartial
+	r, _ = d.reserve(q)
+	d.is(fmt.Sprint(r.Lines[0].Location, r.Lines[0].Quantity, r.Lines[1].Location, r.Lines[1].Quantity), "S23S29")
+}

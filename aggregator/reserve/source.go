@@ -2,7 +2,6 @@ package reserve
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 
 	"tillwire/protocol"
@@ -16,17 +15,13 @@ type table struct {
 	rec      *Record
 	taken    map[Key]protocol.Quantity
 	excluded map[protocol.StoreID]bool
+	tried    []Line // scratch of serves
 }
 
 // table begins a decision. One is at work at a time: they share a map.
 func (b *Book) table(s Stock, rec *Record) *table {
 	clear(b.taken)
 	return &table{b: b, s: s, rec: rec, taken: b.taken}
-}
-
-// trial is a table on which may be taken what is put back.
-func (t *table) trial() *table {
-	return &table{b: t.b, s: t.s, rec: t.rec, taken: maps.Clone(t.taken), excluded: t.excluded}
 }
 
 // free is what is left of a position for this decision.
@@ -46,6 +41,9 @@ func (t *table) units(loc protocol.StoreID, sku protocol.SKU, parts []protocol.K
 	}
 	most := protocol.QuantityMax
 	for _, p := range parts {
+		if p.Quantity > protocol.QuantityMax { // added up over a kit of kits: more than a record may say
+			return 0
+		}
 		most = min(most, max(0, t.free(Key{loc, p.SKU}))/p.Quantity*1000)
 	}
 	return most
@@ -76,7 +74,7 @@ func (t *table) seat(asked []protocol.ReservationRequestLine) (lines []Line, sho
 // place serves the lines that name no location: all from one where one can, a
 // pickup never from more; else from few, or each as the policy says.
 func (t *table) place(lines []Line, asked []protocol.ReservationRequestLine, open []int, short *[]protocol.Shortfall) []Line {
-	if loc, whole := t.together(asked, open); whole || loc != "" {
+	if loc, ok := t.together(asked, open); ok {
 		for _, i := range open {
 			lines = t.give(lines, t.line(i, &asked[i], loc), asked[i].Quantity, short)
 		}
@@ -132,50 +130,62 @@ func (t *table) give(lines []Line, l Line, want protocol.Quantity, short *[]prot
 	return append(lines, l)
 }
 
-// together looks for one location that serves all open lines whole. For a pickup,
-// which is at one counter, it otherwise names the one that serves the most lines.
-func (t *table) together(asked []protocol.ReservationRequestLine, open []int) (best protocol.StoreID, whole bool) {
-	list := t.candidates(asked[open[0]].SKU) // who serves all has the first
-	for _, c := range list {
+// together looks for one location that serves all open lines whole; one line is
+// sourced by itself. A pickup is at one counter, whole or not: else the one that
+// serves the most lines, then the most goods.
+func (t *table) together(asked []protocol.ReservationRequestLine, open []int) (protocol.StoreID, bool) {
+	if len(open) == 1 {
+		return "", false
+	}
+	for _, c := range t.candidates(asked[open[0]].SKU) { // who serves all has the first
 		if t.serves(c.Location, asked, open, true) == len(open) {
 			return c.Location, true
 		}
 	}
-	if t.rec.Fulfilment != protocol.FulfilmentPickup || len(open) == 1 {
+	if t.rec.Fulfilment != protocol.FulfilmentPickup {
 		return "", false
 	}
-	most, looked := 0, 0
+	var best protocol.StoreID
+	var goods protocol.Quantity
+	lines, looked := -1, 0
 	for _, c := range t.everywhere(asked, open) {
-		if n := t.serves(c.Location, asked, open, false); n > most {
-			best, most = c.Location, n
+		n := t.serves(c.Location, asked, open, false)
+		var sum protocol.Quantity
+		for _, i := range open {
+			sum += min(asked[i].Quantity, t.units(c.Location, asked[i].SKU, merged(t.s.Explode(asked[i].SKU))))
+		}
+		if n > lines || n == lines && sum > goods {
+			best, lines, goods = c.Location, n, sum
 		}
 		if looked += len(open); looked > greedyCellsMax {
 			break
 		}
 	}
-	return best, false
+	return best, best != ""
 }
 
 // serves counts the lines that a location can serve whole, one after the other,
-// up to the first that it cannot, or of all of them.
-func (t *table) serves(loc protocol.StoreID, asked []protocol.ReservationRequestLine, open []int, all bool) (n int) {
-	trial := t
-	if len(open) > 1 {
-		trial = t.trial()
-	}
+// up to the first that it cannot, or of all of them. What it takes to see that it
+// puts back.
+func (t *table) serves(loc protocol.StoreID, asked []protocol.ReservationRequestLine, open []int, all bool) int {
+	t.tried = t.tried[:0]
 	for _, i := range open {
 		l := t.line(i, &asked[i], loc)
-		if l.Quantity = asked[i].Quantity; trial.units(loc, l.SKU, l.Parts) < l.Quantity {
-			if all {
-				return n
-			}
-			continue
-		}
-		if n++; trial != t {
-			trial.take(&l)
+		if l.Quantity = asked[i].Quantity; t.units(loc, l.SKU, l.Parts) >= l.Quantity {
+			t.take(&l)
+			t.tried = append(t.tried, l)
+		} else if all {
+			break
 		}
 	}
-	return n
+	for i := range t.tried {
+		t.tried[i].each(func(k Key, q protocol.Quantity) {
+			if t.taken[k] -= q; t.taken[k] == 0 {
+				delete(t.taken, k)
+			}
+		})
+	}
+	return len(t.tried)
 }
 
 // few serves lines whole from as few locations as a greedy choice finds: first
@@ -226,29 +236,32 @@ func (t *table) source(lines []Line, i int, a *protocol.ReservationRequestLine, 
 	list := t.candidates(a.SKU)
 	parts := merged(t.s.Explode(a.SKU))
 	var most protocol.Quantity
+	var best protocol.StoreID
 	for _, c := range list {
 		can := t.units(c.Location, a.SKU, parts)
 		if can >= a.Quantity {
 			return t.give(lines, t.line(i, a, c.Location), a.Quantity, short)
 		}
-		most = max(most, can)
+		if can > most {
+			best, most = c.Location, can
+		}
+	}
+	if t.rec.Fulfilment == protocol.FulfilmentPickup && best != "" {
+		return t.give(lines, t.line(i, a, best), a.Quantity, short)
 	}
 	left := a.Quantity
-	if t.rec.Fulfilment != protocol.FulfilmentPickup {
-		for _, c := range list {
-			if can := min(left, t.units(c.Location, a.SKU, parts)); can > 0 {
-				l := t.line(i, a, c.Location)
-				l.Quantity = can
-				t.take(&l)
-				lines = append(lines, l)
-				if left -= can; left == 0 {
-					return lines
-				}
+	for _, c := range list {
+		if can := min(left, t.units(c.Location, a.SKU, parts)); can > 0 {
+			l := t.line(i, a, c.Location)
+			l.Quantity = can
+			t.take(&l)
+			lines = append(lines, l)
+			if left -= can; left == 0 {
+				return lines
 			}
 		}
-		most = a.Quantity - left
 	}
-	*short = append(*short, protocol.Shortfall{Line: i, SKU: a.SKU, Requested: a.Quantity, Available: most})
+	*short = append(*short, protocol.Shortfall{Line: i, SKU: a.SKU, Requested: a.Quantity, Available: a.Quantity - left})
 	if left == a.Quantity {
 		l := t.line(i, a, "")
 		l.State, l.Short, l.Reason, l.Parts = protocol.ReservationRejected, left, "no location can serve it", nil
@@ -258,32 +271,42 @@ func (t *table) source(lines []Line, i int, a *protocol.ReservationRequestLine, 
 	return lines
 }
 
-// candidates orders the locations by the request's or the policy's sourcing. The
-// name breaks ties, so that a decision does not depend on a map.
+// candidates orders the locations that have any of an article by the request's or
+// the policy's sourcing. The name breaks ties, so that a decision does not depend
+// on the order in which they are named.
 func (t *table) candidates(sku protocol.SKU) []Candidate {
 	how := t.how(sku)
 	group := t.rec.Group
 	if how == protocol.SourcingNearest {
 		group = "" // its own group first, then the others
 	}
-	list := slices.Clone(t.s.Candidates(sku, group))
-	list = slices.DeleteFunc(list, func(c Candidate) bool { return t.excluded[c.Location] })
 	parts := merged(t.s.Explode(sku))
-	units := make(map[protocol.StoreID]protocol.Quantity, len(list))
-	for _, c := range list {
-		units[c.Location] = t.units(c.Location, sku, parts)
+	all := t.s.Candidates(sku, group)
+	type choice struct {
+		Candidate
+		units protocol.Quantity
 	}
-	slices.SortFunc(list, func(x, y Candidate) int {
-		byStock := cmp.Or(cmp.Compare(units[y.Location], units[x.Location]), cmp.Compare(x.Location, y.Location))
+	list := make([]choice, 0, len(all))
+	for _, c := range all {
+		if u := t.units(c.Location, sku, parts); u > 0 && !t.excluded[c.Location] {
+			list = append(list, choice{c, u})
+		}
+	}
+	slices.SortFunc(list, func(x, y choice) int {
+		first := 0
 		switch how {
 		case protocol.SourcingFreshest:
-			return cmp.Or(cmp.Compare(x.AgeUS, y.AgeUS), byStock)
+			first = cmp.Compare(x.AgeUS, y.AgeUS)
 		case protocol.SourcingNearest:
-			return cmp.Or(cmp.Compare(away(x, t.rec.Group), away(y, t.rec.Group)), byStock)
+			first = cmp.Compare(away(x.Candidate, t.rec.Group), away(y.Candidate, t.rec.Group))
 		}
-		return byStock
+		return cmp.Or(first, cmp.Compare(y.units, x.units), cmp.Compare(x.Location, y.Location))
 	})
-	return list
+	out := make([]Candidate, len(list))
+	for i := range list {
+		out[i] = list[i].Candidate
+	}
+	return out
 }
 
 // away is 0 for a candidate of the group that is asked for.
