@@ -24,6 +24,9 @@ type look struct {
 	shares []share
 	parts  []protocol.KitComponent // of a kit; nil otherwise
 	kit    []kitShare              // scratch
+
+	alpha     float64 // the service level last written, and its text
+	alphaText []byte
 }
 
 var lookPool = sync.Pool{New: func() any { return new(look) }}

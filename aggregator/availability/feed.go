@@ -64,9 +64,9 @@ type feed struct {
 	bell    bell
 }
 
-func (f *feed) init(nowUS int64) {
-	f.asked, f.stopped = make(chan struct{}, 1), make(chan struct{})
-	f.next.Store(uint64(max(1, nowUS))) // numbers of two lives of this process never meet
+func (d *feed) init(nowUS int64) {
+	d.asked, d.stopped = make(chan struct{}, 1), make(chan struct{})
+	d.next.Store(uint64(max(1, nowUS))) // numbers of two lives of this process never meet
 }
 
 // holds tells whether batches from no on are all there.

@@ -90,8 +90,18 @@ func TestThresholdsAreExact(t *testing.T) {
 			on   protocol.Quantity
 			want string
 		}{
-			{2001, ""}, {2000, "A   in>low 2"}, {2001, "A   low>in 2.001"}, {1999, "A   in>low 1.999"}, {1, ""}, {0, "A   low>out 0"},
-			{-5000, ""}, {1, "A   out>low 0.001"}, {-1, "A   low>out 0"}, {9000, "A   out>in 9"}, {9000, ""}, {0, "A   in>out 0"},
+			{2001, ""},
+			{2000, "A   in>low 2"},
+			{2001, "A   low>in 2.001"},
+			{1999, "A   in>low 1.999"},
+			{1, ""},
+			{0, "A   low>out 0"},
+			{-5000, ""},
+			{1, "A   out>low 0.001"},
+			{-1, "A   low>out 0"},
+			{9000, "A   out>in 9"},
+			{9000, ""},
+			{0, "A   in>out 0"},
 		} {
 			put(step.on)
 			if step.want == "" {

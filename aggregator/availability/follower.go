@@ -1,6 +1,7 @@
 package availability
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math"
@@ -95,6 +96,9 @@ func (f *follower) turn() (more bool) {
 func (f *follower) refresh() {
 	if f.m.feed.watches.rev.Load() == f.rev {
 		return
+	}
+	if !f.starting() {
+		f.at = 0 // nobody waits for the pass that is going on: begin one that new watches see whole
 	}
 	f.watches, f.rev = f.m.feed.watches.copy()
 	f.chain, f.local = nil, nil
@@ -238,12 +242,15 @@ func (f *follower) look(e *entry) {
 	}
 	v := &f.view
 	v.nowUS = f.m.now().UnixMicro()
-	f.m.readEntry(v, s, e, nil, "")
+	v.rows = e.view(v.rows, nil)
+	list := f.m.locs.Load().list // after the rows: it knows all their locations
 	h := s.holdbacks(e, e.sku, v.nowUS)
 	clear(f.sums)
-	for i := range v.shares {
+	var p Promise
+	for i := range v.rows {
+		held := f.promise(&p, s, &v.rows[i], list, h)
 		for k, w := range f.chain {
-			f.sums[k] += v.shares[i].availableFor(w.channel, h)
+			f.sums[k] += p.availableFor(w.channel, held)
 		}
 	}
 	for k, w := range f.chain {
@@ -251,24 +258,43 @@ func (f *follower) look(e *entry) {
 	}
 	for _, w := range f.local {
 		available := protocol.Quantity(0)
-		if x := v.at(w.location); x != nil {
-			available = x.availableFor(w.channel, h)
+		if r := f.rowAt(w.location); r != nil {
+			held := f.promise(&p, s, r, list, h)
+			available = p.availableFor(w.channel, held)
 		}
 		f.judge(e, w, available, h.For(w.location).LowAt)
 	}
 }
 
-// availableFor is what a channel may have of a share that was read for none,
-// with nothing fenced off.
-func (x *share) availableFor(channel string, h *protocol.Holdbacks) protocol.Quantity {
-	held := &h.Default
+// promise works one location out, with nothing fenced off.
+func (f *follower) promise(p *Promise, s *settings, r *row, list []*location, h *protocol.Holdbacks) *protocol.Holdback {
+	l, held := list[r.loc], &h.Default
 	if len(h.At) > 0 {
-		held = h.For(x.name)
+		held = h.For(l.name)
 	}
+	s.promise(p, r, l.state.Load(), held, "", f.view.nowUS)
+	return held
+}
+
+// availableFor is what a channel may have of what was worked out for none.
+func (p *Promise) availableFor(channel string, held *protocol.Holdback) protocol.Quantity {
 	if len(held.Fences) == 0 {
-		return x.Available
+		return p.Available
 	}
-	return max(0, x.Free-held.FencedForOthers(channel)-x.Reserved-x.Allocated)
+	return max(0, p.Free-held.FencedForOthers(channel)-p.Reserved-p.Allocated)
+}
+
+// rowAt finds a location in the rows, which stand in order of number.
+func (f *follower) rowAt(loc protocol.StoreID) *row {
+	no, ok := f.m.byName.Load(loc)
+	if !ok {
+		return nil
+	}
+	i, ok := slices.BinarySearchFunc(f.view.rows, no.(uint32), func(r row, no uint32) int { return cmp.Compare(r.loc, no) })
+	if !ok {
+		return nil
+	}
+	return &f.view.rows[i]
 }
 
 // lookKit reads a kit once per channel: which part is scarcest may differ.

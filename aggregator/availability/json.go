@@ -34,7 +34,7 @@ func (m *Model) AppendJSONFor(b []byte, sku protocol.SKU, at []protocol.StoreID,
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = v.shares[i].append(b)
+		b = v.appendShare(b, &v.shares[i])
 	}
 	b = append(b, ']')
 	if channel != "" {
@@ -59,7 +59,7 @@ func (v *look) appendTotals(b []byte) []byte {
 	return append(b, '}')
 }
 
-func (x *share) append(b []byte) []byte {
+func (v *look) appendShare(b []byte, x *share) []byte {
 	b = append(b, `{"location":`...)
 	b = appendString(b, string(x.name))
 	b = append(b, `,"type":`...)
@@ -67,8 +67,8 @@ func (x *share) append(b []byte) []byte {
 	b = append(b, ',')
 	q := x.quantities()
 	b = appendQuantities(b, &q)
-	b = x.RiskBuffer.AppendTo(append(b, `,"risk_buffer":`...))
-	b = x.Available.AppendTo(append(b, `,"available":`...))
+	b = appendQuantity(append(b, `,"risk_buffer":`...), x.RiskBuffer)
+	b = appendQuantity(append(b, `,"available":`...), x.Available)
 	b = append(b, `,"as_of":`...)
 	b = appendTime(b, x.AsOfUS)
 	b = append(b, `,"lag_s":`...)
@@ -88,26 +88,40 @@ func (x *share) append(b []byte) []byte {
 		b[n] = '{'
 		b = append(b, '}')
 	}
-	if x.Alpha != 0 { // 0.5 to 1: encoding/json writes no exponent either
-		b = strconv.AppendFloat(append(b, `,"service_level":`...), x.Alpha, 'f', -1, 64)
+	if x.Alpha != 0 {
+		if x.Alpha != v.alpha { // most locations have the same; 0.5 to 1 has no exponent in encoding/json either
+			v.alpha, v.alphaText = x.Alpha, strconv.AppendFloat(v.alphaText[:0], x.Alpha, 'f', -1, 64)
+		}
+		b = append(append(b, `,"service_level":`...), v.alphaText...)
 	}
 	return append(b, '}')
 }
 
 func appendQuantities(b []byte, q *protocol.Quantities) []byte {
-	b = q.OnHand.AppendTo(append(b, `"on_hand":`...))
-	b = q.Reserved.AppendTo(append(b, `,"reserved":`...))
-	b = q.Allocated.AppendTo(append(b, `,"allocated":`...))
-	b = q.SafetyStock.AppendTo(append(b, `,"safety_stock":`...))
-	b = q.InTransit.AppendTo(append(b, `,"in_transit":`...))
-	return q.Unavailable.AppendTo(append(b, `,"unavailable":`...))
+	b = appendQuantity(append(b, `"on_hand":`...), q.OnHand)
+	b = appendQuantity(append(b, `,"reserved":`...), q.Reserved)
+	b = appendQuantity(append(b, `,"allocated":`...), q.Allocated)
+	b = appendQuantity(append(b, `,"safety_stock":`...), q.SafetyStock)
+	b = appendQuantity(append(b, `,"in_transit":`...), q.InTransit)
+	return appendQuantity(append(b, `,"unavailable":`...), q.Unavailable)
+}
+
+// appendQuantity is q.AppendTo, faster for what most quantities are: 0 to 9.
+func appendQuantity(b []byte, q protocol.Quantity) []byte {
+	if q == 0 {
+		return append(b, '0')
+	}
+	if uint64(q) < 10_000 && q%1000 == 0 {
+		return append(b, byte('0'+q/1000))
+	}
+	return q.AppendTo(b)
 }
 
 func appendUnlessZero(b []byte, key string, q protocol.Quantity) []byte {
 	if q == 0 {
 		return b
 	}
-	return q.AppendTo(append(b, key...))
+	return appendQuantity(append(b, key...), q)
 }
 
 func appendParts(b []byte, parts []protocol.KitComponent) []byte {

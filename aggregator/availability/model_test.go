@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
 	"tillwire/protocol"
 )
 
@@ -21,7 +22,10 @@ func fixed() time.Time { return epoch }
 func TestReadersSeeOneMoment(t *testing.T) {
 	m := New(time.Now)
 	put := func(a, b protocol.Quantity) {
-		m.Apply([]Cell{{SKU: "X", Location: "A", OnHand: a, InTransit: a}, {SKU: "X", Location: "B", OnHand: b, InTransit: b}})
+		m.Apply([]Cell{
+			{SKU: "X", Location: "A", OnHand: a, InTransit: a, Reserved: a, LastUS: int64(a) * usPerS},
+			{SKU: "X", Location: "B", OnHand: b, InTransit: b, Reserved: b, LastUS: int64(b) * usPerS},
+		})
 	}
 	put(500, 500)
 	var stop atomic.Bool
@@ -33,6 +37,16 @@ func TestReadersSeeOneMoment(t *testing.T) {
 				a, ok := m.Get("X", nil)
 				if !ok || a.Totals.OnHand != 1000 || a.Totals.InTransit != 1000 {
 					t.Errorf("torn answer: %+v", a)
+					return
+				}
+				for _, l := range a.Locations {
+					if l.InTransit != l.OnHand || l.Reserved != l.OnHand || l.AsOf.Unix() != int64(l.OnHand) {
+						t.Errorf("torn location: %+v", l)
+						return
+					}
+				}
+				if b, ok := m.Get("X", []protocol.StoreID{"B"}); !ok || b.Totals.InTransit != b.Totals.OnHand {
+					t.Errorf("torn answer for one: %+v", b)
 					return
 				}
 				reads.Add(1)
