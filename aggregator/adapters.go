@@ -10,6 +10,7 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 
+	"tillwire/aggregator/availability"
 	"tillwire/aggregator/merge"
 	"tillwire/aggregator/reserve"
 	"tillwire/aggregator/web"
@@ -216,4 +217,24 @@ func (a *Aggregator) metrics(w http.ResponseWriter, _ *http.Request) {
 	put("broker_down_dropped_total", br.DownDropped)
 	_, _ = w.Write([]byte(b.String()))
 	metrics.WriteProcessMetrics(w)
+}
+
+// thresholds follows the passages between in, low and out.
+func (a *Aggregator) thresholds(ctx context.Context, channel string, locs []protocol.StoreID, after uint64, emit func(no uint64, reset bool, events any) error) error {
+	sub, err := a.model.Subscribe(availability.Filter{States: true, Channel: channel, Locations: locs, After: after})
+	if err != nil {
+		return err
+	}
+	defer sub.Close()
+	for {
+		d, err := sub.Next(ctx)
+		if err != nil {
+			return err
+		}
+		if d.Reset || len(d.Events) > 0 {
+			if err := emit(d.No, d.Reset, d.Events); err != nil {
+				return err
+			}
+		}
+	}
 }

@@ -67,6 +67,7 @@ type Options struct {
 	Policies     Policies
 	Items        Items
 	Master       Master
+	Thresholds   Thresholds
 	Certificate  func(ctx context.Context) (protocol.Certificate, error)
 	Settled      func(ctx context.Context, token string) error // see settled
 	Group        func(name string) ([]protocol.StoreID, bool)  // locations of a group (region)

@@ -66,7 +66,7 @@ func (a *API) locations(r *http.Request) ([]protocol.StoreID, error) {
 					return nil, notFound("unknown_group", "There is no such group of locations", v, "groups are the regions of aggregator.toml; GET /v1/stores shows them")
 				}
 				at = append(at, g...)
-			case "after": // see settled
+			case "after", "events", "cursor": // see settled and stream
 			case "channel":
 				if err := protocol.CheckName(v); err != nil {
 					return nil, invalid("/channel", err.Error(), "name the channel as its key does")

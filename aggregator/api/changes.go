@@ -1,6 +1,9 @@
 package api
 
 import (
+	"context"
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -60,6 +63,55 @@ func (a *API) changed(skus []protocol.SKU, next uint64) []byte {
 	return append(b, "]}"...)
 }
 
+// Thresholds calls emit with what passed from in to low to out for a channel, and
+// back, until ctx ends or emit fails: in the chain, and at the locations named.
+// reset tells to read what is needed anew. after is the number of the last call
+// that was seen; 0 = begin now.
+type Thresholds func(ctx context.Context, channel string, locations []protocol.StoreID, after uint64, emit func(no uint64, reset bool, events any) error) error
+
+// thresholds streams threshold events: ?events=thresholds.
+func (a *API) thresholds(w http.ResponseWriter, r *http.Request, after uint64) error {
+	at, err := a.locations(r)
+	if err != nil {
+		return err
+	}
+	rc := http.NewResponseController(w)
+	_ = rc.SetWriteDeadline(time.Time{})
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	go func() {
+		select {
+		case <-a.done:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header()["Cache-Control"] = noStore
+	w.WriteHeader(http.StatusOK)
+	if err := rc.Flush(); err != nil {
+		return nil //nolint:nilerr // the follower is gone
+	}
+	err = a.o.Thresholds(ctx, r.URL.Query().Get("channel"), at, after, func(no uint64, reset bool, events any) error {
+		name := "thresholds"
+		if reset {
+			name, events = "reset", struct{}{}
+		}
+		j, err := json.Marshal(events)
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(w, "event: %s\nid: %d\ndata: %s\n\n", name, no, j); err != nil {
+			return err
+		}
+		return rc.Flush()
+	})
+	if err != nil && ctx.Err() == nil {
+		a.o.Log.Debug().Err(err).Msg("follower of thresholds gone")
+	}
+	return nil
+}
+
 // stream is the same as server-sent events. The event id is the cursor: a
 // browser that reconnects goes on where it was.
 func (a *API) stream(w http.ResponseWriter, r *http.Request) error {
@@ -73,6 +125,13 @@ func (a *API) stream(w http.ResponseWriter, r *http.Request) error {
 	s := r.Header.Get("Last-Event-ID")
 	if s == "" {
 		s = r.URL.Query().Get("cursor")
+	}
+	if r.URL.Query().Get("events") == "thresholds" {
+		after, err := strconv.ParseUint("0"+s, 10, 64)
+		if err != nil {
+			return invalid("/cursor", "is not one that this API gave", "start without a cursor")
+		}
+		return a.thresholds(w, r, after)
 	}
 	if s != "" {
 		var err error

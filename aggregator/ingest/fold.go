@@ -89,6 +89,7 @@ func (f *Fold) apply(ev *protocol.Event, at ledger.Position) error {
 func (f *Fold) observe(ev *protocol.Event, mergedUS int64) (rejected string) {
 	switch ev.Kind { //nolint:exhaustive // the others concern positions only
 	case protocol.KindSale:
+		f.Demand.Advance(mergedUS)
 		for _, x := range f.Sold() {
 			f.Demand.Observe(uint32(x.Cell), ev.Store, x.Quantity, ev.EventTime)
 		}
@@ -96,6 +97,11 @@ func (f *Fold) observe(ev *protocol.Event, mergedUS int64) (rejected string) {
 			return ""
 		}
 		return f.Book.Observe(ev, mergedUS)
+	case protocol.KindReceipt, protocol.KindCount: // the position exists, and could have sold, from here on
+		f.Demand.Advance(mergedUS)
+		for _, c := range f.Touched() {
+			f.Demand.Observe(uint32(c), ev.Store, 0, ev.EventTime)
+		}
 	case protocol.KindHold:
 		return f.Book.Observe(ev, mergedUS)
 	}

@@ -123,6 +123,10 @@ type Sold struct {
 // Sold lists what the entry applied last sold; valid until the next Apply.
 func (e *Engine) Sold() []Sold { return e.sold }
 
+// Touched lists the positions of the entry applied last; valid until the next
+// Apply.
+func (e *Engine) Touched() []ledger.CellID { return e.touched }
+
 // Head is the position of the newest entry applied, staged ones included.
 func (e *Engine) Head() ledger.Position { return e.head }
 

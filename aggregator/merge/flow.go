@@ -47,6 +47,9 @@ func flowOf(ev *protocol.Event) (kind flowKind, name string) {
 	case protocol.KindTransfer:
 		return flowTransit, ev.TransferID
 	case protocol.KindAdvice:
+		if ev.AdviceID != "" { // written off under another document id
+			return flowAdvice, ev.AdviceID
+		}
 		return flowAdvice, ev.DocumentID
 	case protocol.KindReceipt:
 		if ev.AdviceID != "" {
