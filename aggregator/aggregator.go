@@ -473,7 +473,7 @@ func (a *Aggregator) openHTTP() error {
 	}
 	a.api = api.New(api.Options{
 		Availability: a.model, Fleet: a.fleet, Exceptions: a.ledger, Door: door{a}, Feeds: feed.New(a.ingest.Accept), Enrolment: a,
-		Reservations: a.ingest, Policies: a.ingest, Items: a.ingest, Master: a.ingest.Master(), Certificate: a.ingest.Certificate, Thresholds: a.thresholds, Settled: a.settled,
+		Reservations: a.ingest, Policies: a.ingest, Items: a.ingest, Master: a.ingest.Master(), Certificate: a.ingest.Certificate, Thresholds: a.thresholds, CountNext: a.ingest.CountNext, Settled: a.settled,
 		Group: a.group, Key: a.apiKey, Ready: a.readiness, Metrics: a.metrics, OpenAPI: openapi.Aggregator(), AsyncAPI: protocol.AsyncAPI(),
 		Hosts: a.cfg.HTTP.Hosts, Dev: a.cfg.Dev, Log: a.deps.Log, Now: a.deps.Now,
 		Busy: func(err error) bool { return errors.Is(err, ingest.ErrBusy) || errors.Is(err, ingest.ErrStopped) },

@@ -118,3 +118,21 @@ func TestPolicies(t *testing.T) {
 		t.Errorf("%d policies", got)
 	}
 }
+
+func TestCountNext(t *testing.T) {
+	r := start(t, true)
+	for _, doc := range []string{
+		`{"kind":"receipt","document_id":"r1","location":"S1","occurred_at":"2026-11-23T10:00:00Z","lines":[{"sku":"A","quantity":10}]}`,
+		`{"kind":"sale","document_id":"s1","location":"S1","occurred_at":"2026-11-23T11:00:00Z","lines":[{"sku":"B","quantity":2}]}`,
+	} {
+		r.feed(doc)
+	}
+	a := r.do("GET /v1/stores/{store}/count-next", "/v1/stores/S1/count-next", "")
+	list := a.field(t, "items").([]any)
+	if len(list) != 1 || list[0].(map[string]any)["sku"] != "B" || !strings.Contains(list[0].(map[string]any)["reason"].(string), "below zero") {
+		t.Errorf("%s", a.body)
+	}
+	if a := r.do("GET /v1/stores/{store}/count-next", "/v1/stores/nowhere/count-next", ""); a.status != http.StatusNotFound {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}

@@ -68,6 +68,7 @@ type Options struct {
 	Items        Items
 	Master       Master
 	Thresholds   Thresholds
+	CountNext    func(ctx context.Context, store protocol.StoreID, limit int) ([]protocol.CountNext, error)
 	Certificate  func(ctx context.Context) (protocol.Certificate, error)
 	Settled      func(ctx context.Context, token string) error // see settled
 	Group        func(name string) ([]protocol.StoreID, bool)  // locations of a group (region)
@@ -137,6 +138,7 @@ func routes() []route {
 		{"GET /v1/stores", deciders, 0, (*API).stores},
 		{"GET /v1/stores/{store}", deciders, 0, (*API).store},
 		{"GET /v1/stores/{store}/agents/{agent}", deciders, 0, (*API).agent},
+		{"GET /v1/stores/{store}/count-next", deciders, 0, (*API).countNext},
 		{"GET /v1/exceptions", deciders, 0, (*API).exceptions},
 		{"GET /v1/exceptions/{id}", deciders, 0, (*API).exception},
 		{"POST /v1/exceptions/{id}/retry", deciders, controlBodyMax, (*API).retry},

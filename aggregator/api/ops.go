@@ -246,3 +246,23 @@ func (a *API) unknown(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Allow", strings.ReplaceAll(strings.TrimSpace(methods), " ", ", "))
 	fail(w, protocol.NewProblem(http.StatusMethodNotAllowed, "method_not_allowed", "This path takes another method", r.Method+" "+r.URL.Path, "use "+strings.TrimSpace(methods)))
 }
+
+// countNext lists what a store should count, the most worth first.
+func (a *API) countNext(w http.ResponseWriter, r *http.Request) error {
+	s, err := a.storeOf(r)
+	if err != nil {
+		return err
+	}
+	limit, err := number(r.URL.Query().Get("limit"), 50, pageMax)
+	if err != nil {
+		return invalid("/limit", err.Error(), fmt.Sprintf("give a number from 1 to %d", pageMax))
+	}
+	list, err := a.o.CountNext(r.Context(), s.Store, limit)
+	if err != nil {
+		return err
+	}
+	if list == nil {
+		list = []protocol.CountNext{}
+	}
+	return reply(w, http.StatusOK, map[string]any{"store": s.Store, "items": list})
+}
