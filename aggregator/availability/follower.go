@@ -159,9 +159,10 @@ func (f *follower) catchUp() (more bool) {
 
 // lose tells that changes were missed: every watch begins again.
 func (f *follower) lose() {
+	f.at = 0
 	for _, w := range f.watches {
 		w.live.Store(false)
-		w.pass = f.wholePass()
+		w.pass = f.pass
 	}
 	f.publish(&batch{lost: true})
 }

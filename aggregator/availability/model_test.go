@@ -54,18 +54,22 @@ func TestReadersSeeOneMoment(t *testing.T) {
 			}
 		})
 	}
-	for i := range 20_000 {
+	until := time.Now().Add(10 * time.Second)
+	for i := 0; i < 20_000 || reads.Load() < 1000 && time.Now().Before(until); i++ {
 		n := protocol.Quantity(i % 1000)
 		put(n, 1000-n)
-		if i%100 == 0 { // grow the table and the cells under the readers
+		if i%50 == 0 {
+			runtime.Gosched() // commits leave readers time, too
+		}
+		if i%100 == 0 && i < 20_000 { // grow the table and the cells under the readers
 			m.Apply([]Cell{{SKU: protocol.SKU(fmt.Sprint("new", i)), Location: protocol.StoreID(fmt.Sprint("L", i)), OnHand: 1}})
 			m.Apply([]Cell{{SKU: "X", Location: protocol.StoreID(fmt.Sprint("L", i))}})
 		}
 	}
 	stop.Store(true)
 	wg.Wait()
-	if reads.Load() == 0 {
-		t.Error("no reader got through")
+	if n := reads.Load(); n < 1000 {
+		t.Errorf("%d readings got through", n)
 	}
 }
 
@@ -88,6 +92,24 @@ func TestChangesAreFollowedByCursor(t *testing.T) {
 	}
 	if _, _, ok := m.Changed(next+1, 10); ok {
 		t.Error("a cursor from the future is taken")
+	}
+	for range 10 { // each is noted once until somebody looks
+		m.Apply([]Cell{{SKU: "B", Location: "S"}, {SKU: "A", Location: "S"}})
+	}
+	if skus, end, ok := m.Changed(next, 10); !ok || end != next+2 || cmp.Diff([]protocol.SKU{"B", "A"}, skus) != "" {
+		t.Errorf("changed %v, %v up to %d", skus, ok, end-next)
+	}
+	m.Apply([]Cell{{SKU: "B", Location: "S"}})
+	if skus, _, ok := m.Changed(next+2, 10); !ok || cmp.Diff([]protocol.SKU{"B"}, skus) != "" {
+		t.Errorf("changed again: %v, %v", skus, ok)
+	}
+	if skus, _, ok := m.Changed(m.Cursor(), 10); !ok || skus != nil {
+		t.Errorf("changed: %v, %v", skus, ok)
+	}
+	after := m.Cursor()
+	m.Apply([]Cell{{SKU: "B", Location: "S"}}) // whoever took a cursor has looked, too
+	if skus, _, ok := m.Changed(after, 10); !ok || len(skus) != 1 {
+		t.Errorf("changed after a cursor: %v, %v", skus, ok)
 	}
 	for i := range changesKept + 1 {
 		m.Apply([]Cell{{SKU: protocol.SKU(fmt.Sprint("C", i)), Location: "S"}})
@@ -117,5 +139,29 @@ func TestSearchIsSortedAndBounded(t *testing.T) {
 	}
 	if got := m.Search("nothing", 3); len(got) != 0 {
 		t.Error(got)
+	}
+}
+
+func TestLocationsHaveGroups(t *testing.T) {
+	m := New(fixed)
+	for _, x := range []struct {
+		loc   protocol.StoreID
+		group string
+	}{{"S3", "north"}, {"S1", "south"}, {"S2", "north"}, {"S4", ""}} {
+		m.SetLocation(x.loc, LocationState{Group: x.group})
+		m.Apply([]Cell{{SKU: "A", Location: x.loc, OnHand: 1000}})
+	}
+	if d := cmp.Diff([]protocol.StoreID{"S2", "S3"}, m.InGroup("north")); d != "" {
+		t.Error(d)
+	}
+	var got []string
+	if !m.Each("A", "web", func(s *Share) { got = append(got, fmt.Sprint(s.Location, s.Group, s.Available)) }) {
+		t.Error("not found")
+	}
+	if d := cmp.Diff([]string{"S1south1", "S2north1", "S3north1", "S41"}, got); d != "" {
+		t.Error(d)
+	}
+	if m.Each("never", "", func(*Share) { t.Error("a share of nothing") }) {
+		t.Error("found what never was")
 	}
 }
