@@ -57,6 +57,9 @@ func BenchmarkReserve(b *testing.B) {
 					b.Fatal(p)
 				}
 				book.Apply(res.Change)
+				if i%256 == 0 { // as a batch ends
+					book.TakeTouched()
+				}
 			}
 		})
 	}

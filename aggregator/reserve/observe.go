@@ -97,38 +97,45 @@ func (b *Book) Observe(ev *protocol.Event, nowUS int64) (rejected string) {
 // the goods came off its free stock: what is held elsewhere is released, and the
 // reservation counts as collected, so that nothing leaves on its account twice.
 func (r *Record) collect(ev *protocol.Event) bool {
-	here, done := false, false
+	here, done := false, r.Elsewhere == ev.Store
 	for i := range r.Lines {
 		l := &r.Lines[i]
 		here = here || l.Location == ev.Store && (l.live() || l.over())
 		done = done || l.Location == ev.Store && l.gone()
 	}
+	b := basketOf(ev)
 	switch {
 	case here:
-		return r.collectHere(ev, done)
+		changed := r.collectHere(ev.Store, b, done)
+		return !b.whole && r.freeReplacements(ev.Store, b) || changed
 	case done: // a second receipt of the same order, or the store's own word of it
 		return false
 	}
-	changed := r.Elsewhere == ""
 	r.Elsewhere = ev.Store
+	if r.freeReplacements(ev.Store, b) {
+		return true
+	}
 	for i := range r.Lines {
 		if l := &r.Lines[i]; l.live() {
-			l.State, l.Risk, l.Reason = protocol.ReservationReleased, false, "collected at "+string(ev.Store)
-			changed = true
+			l.leave("collected at " + string(ev.Store))
 		}
 	}
-	return changed
+	return true
+}
+
+// leave releases a line because of what was collected.
+func (l *Line) leave(reason string) {
+	l.State, l.Risk, l.Reason = protocol.ReservationReleased, false, reason
 }
 
 // collectHere consumes the location's lines: the live ones, then, unless it was
 // collected there before, those that were over.
-func (r *Record) collectHere(ev *protocol.Event, done bool) (changed bool) {
-	b := basketOf(ev)
+func (r *Record) collectHere(loc protocol.StoreID, b *basket, done bool) (changed bool) {
 	took := false
 	var rest []*Line
 	for i := range r.Lines {
 		l := &r.Lines[i]
-		if l.Location != ev.Store || !l.live() {
+		if l.Location != loc || !l.live() {
 			continue
 		}
 		if got := b.take(l); got == 0 && !b.whole {
@@ -140,7 +147,7 @@ func (r *Record) collectHere(ev *protocol.Event, done bool) (changed bool) {
 	}
 	for _, l := range rest {
 		if took {
-			l.State, l.Risk, l.Reason = protocol.ReservationReleased, false, "not taken when the rest was collected"
+			l.leave("not taken when the rest was collected")
 		} else { // an order handed out as other articles is handed out
 			r.gone(l, 0, b.exact)
 		}
@@ -148,7 +155,7 @@ func (r *Record) collectHere(ev *protocol.Event, done bool) (changed bool) {
 	changed = took || len(rest) > 0
 	for i := range r.Lines {
 		l := &r.Lines[i]
-		if l.Location != ev.Store || !l.over() || done || changed && b.whole {
+		if l.Location != loc || !l.over() || done || changed && b.whole {
 			continue
 		}
 		was := l.State
@@ -158,21 +165,21 @@ func (r *Record) collectHere(ev *protocol.Event, done bool) (changed bool) {
 			changed = true
 		}
 	}
-	return r.freeReplacements(ev, b) || changed
+	return changed
 }
 
 // freeReplacements releases what was sourced elsewhere because this location could
 // not serve it, where it did after all.
-func (r *Record) freeReplacements(ev *protocol.Event, b *basket) (changed bool) {
+func (r *Record) freeReplacements(loc protocol.StoreID, b *basket) (changed bool) {
 	for i := range r.Lines {
 		was := &r.Lines[i]
-		if !was.Replaced || was.Location != ev.Store {
+		if !was.Replaced || was.Location != loc {
 			continue
 		}
 		left := b.take(was)
 		for j := range r.Lines {
 			if l := &r.Lines[j]; left > 0 && l.live() && l.Request == was.Request && l.SKU == was.SKU {
-				l.State, l.Risk, l.Reason = protocol.ReservationReleased, false, "collected at "+string(ev.Store)
+				l.leave("collected at " + string(loc))
 				left -= l.Quantity
 				changed = true
 			}

@@ -359,3 +359,43 @@ func TestPartialPickupIsAtOneCounter(t *testing.T) {
 	r, _ = d.reserve(q)
 	d.is(fmt.Sprint(r.Lines[0].Location, r.Lines[0].Quantity, r.Lines[1].Location, r.Lines[1].Quantity), "S23S29")
 }
+
+// One of two lines was sourced away. Whatever the store then says of the other,
+// the replacement is somebody's goods; and what it hands out of the first after
+// all frees the replacement only.
+func TestCollectionTouchesOnlyWhatItSpeaksOf(t *testing.T) {
+	for _, c := range []struct{ name, ev, x, state string }{
+		{"the store's word of the line that stayed", "word", "T3", "confirmed"},
+		{"a sale of the line that stayed", "Y", "T3", "confirmed"},
+		{"a sale of both", "XY", "", "shipped"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := newDesk(t)
+			d.s.moves = true
+			d.ship("r", want("X", 3, "S1"), want("Y", 1, "S1"))
+			d.s.onHand[at("S1", "X")] = 0
+			d.b.Conflicts([]Key{at("S1", "X")}, d.s, d.now)
+			d.held("T3", "X", 0, 3)
+			switch c.ev {
+			case "word":
+				d.observe(reply("S1", "r", protocol.HoldCollected))
+			case "Y":
+				d.observe(sale("S1", "r", protocol.HoldLine{SKU: "Y", Quantity: 1000}))
+			case "XY":
+				d.observe(sale("S1", "r", protocol.HoldLine{SKU: "X", Quantity: 3000}, protocol.HoldLine{SKU: "Y", Quantity: 1000}))
+			}
+			d.held("T3", "X", 0, map[string]int64{"T3": 3}[c.x])
+			d.held("S1", "Y", 0, 0)
+			d.is(d.state("r"), c.state)
+		})
+	}
+	d := newDesk(t) // X went from S1 to T3, Y is at S2; S1 hands X out after all, twice said
+	d.ship("r", want("X", 3, "S1"), want("Y", 1, "S2"))
+	d.change(d.b.Resource(d.observe(reply("S1", "r", protocol.HoldReject)), d.s, d.now))
+	d.held("T3", "X", 0, 3)
+	for range 2 {
+		d.observe(sale("S1", "r", protocol.HoldLine{SKU: "X", Quantity: 3000}))
+		d.held("T3", "X", 0, 0)
+		d.held("S2", "Y", 0, 1)
+	}
+}
