@@ -14,6 +14,7 @@ type Source struct {
 	Kind    Kind    // KindInvalid: the document names its own "kind"
 	Feed    bool    // "location", "source" and snapshots are allowed; location stands in for a missing Store
 	Lenient bool    // legacy: bad check digits are kept as raw code and flagged
+	Schemes Schemes // how price- and weight-embedded barcodes are read; checked by Schemes.Check
 }
 
 // Codes of the problems that DecodeDocument reports.
@@ -57,13 +58,15 @@ type docReader struct {
 	errs []FieldError
 	code string // of the first error; pan_detected wins
 
-	seen      uint32 // 1 << docField
+	seen      uint64 // 1 << docField
 	lineSeen  uint16 // 1 << lineField, over all lines
 	lineFirst [lineFieldCount]int16
 	linesMore bool // more lines than allowed were there
+	acksMore  bool // more journals than allowed were acknowledged
 
 	countedAt Stamp // document level, the default of its lines
 	from, to  Disposition
+	unitPrice Quantity  // of the line being read
 	lineDocs  []lineDoc // original documents told per line
 }
 

@@ -23,7 +23,7 @@ func (r *docReader) setKind(where at, s string) {
 }
 
 func (r *docReader) accepts(k Kind) bool {
-	return movements.has(k) || k == KindSnapshot && (r.src.Feed || r.src.Kind == KindSnapshot)
+	return movements.has(k) || k == KindSnapshot && (r.src.Feed || r.src.Kind == KindSnapshot) || k == KindAdvice && r.src.Feed
 }
 
 func (r *docReader) acceptedKinds() string {
@@ -138,6 +138,8 @@ func (r *docReader) choice(f docField, where at, s string) {
 			r.invalid(where.String(), "must be sku, zone or full")
 		}
 		r.e.Scope = Scope(max(i, 0))
+	case docAction:
+		r.e.Action = s // judged with its kind: other kinds have other words, none of them for documents
 	case docReason:
 		if r.e.Reason = s; !slices.Contains(Reasons, s) {
 			r.invalid(where.String(), "must be one of "+strings.Join(Reasons, ", "))
@@ -209,6 +211,10 @@ func (r *docReader) check() {
 		if r.seen&(1<<docKind) == 0 {
 			r.fail(CodeMissingField, "/kind", "is required: one of "+r.acceptedKinds())
 		}
+		return
+	}
+	if !r.accepts(e.Kind) {
+		r.invalid("/kind", "is "+e.Kind.String()+", which is no document: send one of "+r.acceptedKinds())
 		return
 	}
 	for f := docUnknown + 1; f < docFieldCount; f++ {
@@ -283,8 +289,35 @@ func (r *docReader) checkLines() {
 	for i := range e.Lines {
 		r.checkLine(i, &e.Lines[i])
 	}
+	if e.Kind == KindKit {
+		r.checkKit()
+	}
 	r.numberLines()
 	r.mergeOriginals()
+}
+
+// checkKit: building a set takes parts and makes sets; both must be told, and
+// none can be both.
+func (r *docReader) checkKit() {
+	if a := r.e.Action; a != "" && a != KitBuild && a != KitBreak {
+		r.invalid("/action", "must be "+KitBuild+" or "+KitBreak)
+	}
+	sets := make(map[SKU]bool, 1)
+	for i := range r.e.Lines {
+		if l := &r.e.Lines[i]; l.Quantity > 0 && l.SKU != "" {
+			sets[l.SKU] = true
+		}
+	}
+	parts := false
+	for i := range r.e.Lines {
+		l := &r.e.Lines[i]
+		if parts = parts || l.Quantity < 0; l.Quantity < 0 && sets[l.SKU] {
+			r.invalid(linePointer(i, "sku"), "is a set of this document too: a set is no part of itself")
+		}
+	}
+	if len(r.errs) == 0 && (len(sets) == 0 || !parts) {
+		r.invalid("/lines", "must have the set with a positive quantity and its parts with negative ones, whether it is built or broken up")
+	}
 }
 
 func (r *docReader) checkLine(i int, l *Line) {
@@ -292,8 +325,8 @@ func (r *docReader) checkLine(i int, l *Line) {
 	case l.Quantity > 0 || l.SKU == "": // no SKU: refused already
 	case l.Quantity < 0 && k == KindSale:
 		r.invalid(linePointer(i, "quantity"), "is negative: goods that come back are a return, corrections of stock an adjustment")
-	case l.Quantity < 0 && k != KindAdjustment:
-		r.invalid(linePointer(i, "quantity"), "is negative: only adjustments are signed")
+	case l.Quantity < 0 && !signed.has(k):
+		r.invalid(linePointer(i, "quantity"), "is negative: only adjustments, and the parts of a kit, are signed")
 	case l.Quantity == 0 && len(r.errs) == 0 && !zeroAllowed.has(k):
 		r.invalid(linePointer(i, "quantity"), "is zero: leave lines out that move nothing")
 	}

@@ -38,6 +38,9 @@ const (
 	docFrom
 	docTo
 	docComplete
+	docAction
+	docExpectedAt
+	docAcknowledged
 	docFieldCount
 )
 
@@ -54,11 +57,13 @@ const (
 	lineZone
 	lineOriginalID
 	lineOriginalStore
+	lineCode
+	lineUnitPrice
 	lineFieldCount
 )
 
 // kindSet has one bit per Kind.
-type kindSet uint16
+type kindSet uint32
 
 func kinds(ks ...Kind) kindSet {
 	var s kindSet
@@ -70,10 +75,11 @@ func kinds(ks ...Kind) kindSet {
 
 func (s kindSet) has(k Kind) bool { return s&(1<<k) != 0 }
 
-// movements are what a POS may send; documents are those and snapshots.
+// movements are what a POS may send; documents are those and what feeds alone
+// may: snapshots and advices.
 var (
-	movements = kinds(KindSale, KindReturn, KindVoid, KindCount, KindReceipt, KindAdjustment, KindTransfer, KindStatusChange)
-	documents = movements | kinds(KindSnapshot)
+	movements = kinds(KindSale, KindReturn, KindVoid, KindCount, KindReceipt, KindAdjustment, KindTransfer, KindStatusChange, KindKit)
+	documents = movements | kinds(KindSnapshot, KindAdvice)
 )
 
 // docRules: the name of each field, the kinds that know it, and those that
@@ -85,10 +91,10 @@ var docRules = [docFieldCount]struct {
 	docKind:          {"kind", documents, 0},
 	docLocation:      {"location", documents, 0}, // feeds only
 	docSource:        {"source", documents, 0},   // receipts and feeds only
-	docID:            {"document_id", documents, movements},
+	docID:            {"document_id", documents, movements | kinds(KindAdvice)},
 	docSnapshotID:    {"snapshot_id", kinds(KindSnapshot), 0},
 	docRegister:      {"register", documents, 0},
-	docOccurredAt:    {"occurred_at", documents, movements},
+	docOccurredAt:    {"occurred_at", documents, movements | kinds(KindAdvice)},
 	docAsOf:          {"as_of", kinds(KindSnapshot), 0},
 	docBusinessDate:  {"business_date", documents, 0},
 	docTraceparent:   {"traceparent", documents, 0},
@@ -111,6 +117,9 @@ var docRules = [docFieldCount]struct {
 	docFrom:          {"from", kinds(KindStatusChange), 0},
 	docTo:            {"to", kinds(KindStatusChange), 0},
 	docComplete:      {"complete", kinds(KindSnapshot), 0},
+	docAction:        {"action", kinds(KindKit), kinds(KindKit)}, // write_off is the aggregator's own word
+	docExpectedAt:    {"expected_at", kinds(KindAdvice), 0},
+	docAcknowledged:  {"acknowledged", kinds(KindSnapshot), 0},
 }
 
 // lineRules: the name of each line field and the kinds that know it.
@@ -129,6 +138,8 @@ var lineRules = [lineFieldCount]struct {
 	lineZone:          {"zone", kinds(KindCount)},
 	lineOriginalID:    {"original_document_id", kinds(KindReturn)},
 	lineOriginalStore: {"original_store", kinds(KindReturn)},
+	lineCode:          {"code", kinds(KindSale, KindReturn)},
+	lineUnitPrice:     {"unit_price", kinds(KindSale, KindReturn)},
 }
 
 var docFieldNames, lineFieldNames = nameTables()
@@ -144,6 +155,9 @@ func nameTables() (map[string]docField, map[string]lineField) {
 	}
 	return d, l
 }
+
+// signed: what leaves and what comes stand in one document.
+var signed = kinds(KindAdjustment, KindKit)
 
 // zeroAllowed: real tills write lines of nothing; a count of nothing is news.
 var zeroAllowed = kinds(KindSale, KindCount, KindSnapshot)

@@ -3,6 +3,7 @@ package protocol
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -31,11 +32,29 @@ func TestDocumentFieldsAreDocumented(t *testing.T) {
 	if err := json.Unmarshal(openapi.Agent(), &doc); err != nil {
 		t.Fatal(err)
 	}
+	var bulk struct {
+		OneOf []struct {
+			Ref string `json:"$ref"`
+		}
+	}
+	if err := json.Unmarshal(doc.Components.Schemas["Document"], &bulk); err != nil {
+		t.Fatal(err)
+	}
+	inBulk := map[string]bool{}
+	for _, x := range bulk.OneOf {
+		inBulk[strings.TrimPrefix(x.Ref, "#/components/schemas/")] = true
+	}
 	names := map[Kind]string{
 		KindSale: "Sale", KindReturn: "Return", KindCount: "Count", KindReceipt: "Receipt",
-		KindAdjustment: "Adjustment", KindTransfer: "Transfer", KindVoid: "Void", KindStatusChange: "StatusChange",
+		KindAdjustment: "Adjustment", KindTransfer: "Transfer", KindVoid: "Void", KindStatusChange: "StatusChange", KindKit: "Kit",
+	}
+	if len(inBulk) != len(names) {
+		t.Errorf("/v1/events takes %d kinds, documented are %d", len(names), len(inBulk))
 	}
 	for k, name := range names {
+		if !inBulk[name] || !movements.has(k) {
+			t.Errorf("%s is not for /v1/events", name)
+		}
 		var s schema
 		if err := json.Unmarshal(doc.Components.Schemas[name], &s); err != nil {
 			t.Fatal(name, err)

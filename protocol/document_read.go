@@ -113,8 +113,11 @@ func (r *docReader) docField(f docField) error {
 	if f == docLines {
 		return r.readLines()
 	}
-	if f == docComplete {
+	switch f { //nolint:exhaustive // the others are strings
+	case docComplete:
 		return r.complete(where)
+	case docAcknowledged:
+		return r.acknowledged(where)
 	}
 	s, is, err := r.text(where)
 	if err != nil || is == absent {
@@ -156,7 +159,9 @@ func (r *docReader) docField(f docField) error {
 		r.from = r.disposition(where, s)
 	case docTo:
 		r.to = r.disposition(where, s)
-	case docVoidsKind, docDirection, docScope, docReason:
+	case docExpectedAt:
+		e.ExpectedAt = r.stamp(where, s)
+	case docVoidsKind, docDirection, docScope, docReason, docAction:
 		r.choice(f, where, s)
 	default:
 		*r.idField(f) = r.identifier(where, s)
@@ -226,6 +231,7 @@ func (r *docReader) readLine(i int) error {
 		return err
 	}
 	var seen uint16
+	r.unitPrice = 0
 	for r.dec.PeekKind() == '"' {
 		name, err := r.name()
 		if err != nil {
@@ -250,11 +256,7 @@ func (r *docReader) readLine(i int) error {
 	if _, err := r.dec.ReadToken(); err != nil {
 		return err
 	}
-	for _, f := range [...]lineField{lineSKU, lineQuantity} {
-		if seen&(1<<f) == 0 {
-			r.fail(CodeMissingField, linePointer(i, lineRules[f].name), "is required on every line")
-		}
-	}
+	r.complain(i, r.scanned(i, seen))
 	if fresh := seen &^ r.lineSeen; fresh != 0 {
 		for f := range lineFieldCount {
 			if fresh&(1<<f) != 0 {
@@ -270,7 +272,7 @@ func (r *docReader) readLine(i int) error {
 func (r *docReader) lineField(i int, f lineField) (ok bool, err error) {
 	where := at{i, lineRules[f].name}
 	l := &r.e.Lines[i]
-	if f == lineLine || f == lineQuantity {
+	if f == lineLine || f == lineQuantity || f == lineUnitPrice {
 		return r.lineNumber(l, f, where)
 	}
 	s, is, err := r.text(where)
@@ -294,6 +296,8 @@ func (r *docReader) lineField(i int, f lineField) (ok bool, err error) {
 		l.CountedAt = r.stamp(where, s)
 	case lineZone:
 		l.Zone = r.freeText(where, s)
+	case lineCode:
+		l.RawCode = r.rawCode(where, s)
 	case lineOriginalID:
 		d := r.lineDoc(i)
 		d.document = r.identifier(where, s)
@@ -311,7 +315,7 @@ func (r *docReader) lineDoc(i int) *lineDoc {
 	return &r.lineDocs[len(r.lineDocs)-1]
 }
 
-// lineNumber reads line and quantity.
+// lineNumber reads line, quantity and unit price.
 func (r *docReader) lineNumber(l *Line, f lineField, where at) (bool, error) {
 	k := r.dec.PeekKind()
 	if k != '0' {
@@ -325,9 +329,17 @@ func (r *docReader) lineNumber(l *Line, f lineField, where at) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if f == lineQuantity {
-		if l.Quantity, err = ParseQuantity(string(v)); err != nil {
+	if f != lineLine {
+		q, err := ParseQuantity(string(v))
+		switch {
+		case err != nil:
 			r.invalid(where.String(), err.Error())
+		case f == lineQuantity:
+			l.Quantity = q
+		case q < 0:
+			r.invalid(where.String(), "is negative: give the regular price of one base unit")
+		default:
+			r.unitPrice = q
 		}
 		return true, nil
 	}

@@ -199,8 +199,11 @@ func FuzzDecodeDocument(f *testing.F) {
 	f.Add([]byte(doc(`"kind":"return","lines":[{"sku":"A","quantity":1,"original_document_id":"1","disposition":"damaged"}]`)), uint8(0))
 	f.Add([]byte(doc(`"voids":"S1","voids_kind":"sale"`)), uint8(KindVoid))
 	f.Add([]byte(doc(`"zone":";4111111111111111=25121011000","lines":[{"sku":"4006381333932","quantity":1e-3,"counted_at":"2026-11-23T10:15:02+14:00"}]`)), uint8(KindCount))
+	f.Add([]byte(doc(`"kind":"sale","lines":[{"code":"`+rcn("281234503997")+`","unit_price":87.85},{"quantity":1,"code":"`+rcn("201234582875")+`"}]`)), uint8(0))
+	f.Add([]byte(doc(`"action":"build",`+kitLines)), uint8(KindKit))
+	f.Add(snapshotDoc(`{"S1/server":1,"DC1/feed:wms:3":2}`), uint8(KindSnapshot)|128|32)
 	f.Fuzz(func(t *testing.T, b []byte, k uint8) {
-		src := Source{Store: "S1", Kind: Kind(k % 10), Feed: k > 128, Lenient: k&64 != 0}
+		src := Source{Store: "S1", Kind: Kind(int(k&31) % (KindLimit + 1)), Feed: k > 128, Lenient: k&64 != 0, Schemes: house}
 		e, p := DecodeDocument(b, src)
 		if p != nil {
 			if e != nil || p.Code == "" || p.Hint == "" || p.Status < 400 {

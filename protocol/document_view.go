@@ -2,12 +2,14 @@ package protocol
 
 import (
 	"encoding/json"
+	"strconv"
 	"time"
 )
 
 // ViewDocument is the JSON view of an event for people, exceptions and traces:
 // the document as a POS or feed would send it, with its kind and location, plus
-// event_id, flags and cuts. Fields not stated are left out.
+// event_id, flags, cuts, clocks, and the aggregator's own stance and body. Fields
+// not stated are left out.
 func ViewDocument(e *Event) map[string]any {
 	m := map[string]any{
 		"event_id":    e.ID.String(),
@@ -45,6 +47,22 @@ func ViewDocument(e *Event) map[string]any {
 	if e.Kind == KindSnapshot {
 		m["complete"] = e.Complete
 	}
+	if !e.ExpectedAt.IsZero() {
+		m["expected_at"] = viewStamp(e.ExpectedAt)
+	}
+	if e.Kind == KindClock || e.ClockErrorUS != 0 {
+		m["clock_offset_us"], m["clock_error_us"] = e.ClockOffsetUS, e.ClockErrorUS
+	}
+	if len(e.Acks) > 0 {
+		acks := make(map[string]any, len(e.Acks))
+		for i := range e.Acks {
+			acks[ackName(&e.Acks[i])] = e.Acks[i].Seq
+		}
+		m["acknowledged"] = acks
+	}
+	if json.Valid(e.Body) {
+		m["body"] = json.RawMessage(e.Body)
+	}
 	if f := e.Flags.Names(); len(f) > 0 {
 		m["flags"] = f
 	}
@@ -77,6 +95,16 @@ func viewLine(l *Line) map[string]any {
 	}
 	put("zone", l.Zone)
 	put("raw_code", l.RawCode)
+	if len(l.Cuts) > 0 {
+		cuts := make(map[string]any, len(l.Cuts))
+		for _, c := range l.Cuts {
+			cuts[string(c.Agent)+":"+strconv.FormatUint(c.Epoch, 10)] = c.Seq
+		}
+		m["sibling_cuts"] = cuts
+	}
+	if l.Stance == StanceDrift {
+		m["stance"] = "drift"
+	}
 	return m
 }
 
@@ -95,7 +123,7 @@ func word(names []string, i int) string {
 	return ""
 }
 
-var flagNames = [...]string{"derived_quantity", "masked", "bad_check_digit", "zoneless"}
+var flagNames = [...]string{"derived_quantity", "masked", "bad_check_digit", "zoneless", "bad_verifier", "no_unit_price"}
 
 // Names lists the flags set, as they stand in answers.
 func (f EventFlags) Names() []string {

@@ -77,7 +77,7 @@ func laterEvents(doc func(Kind, string, ...Line) Event) []goldenEvent {
 	seen.Cuts = []SiblingCut{{Agent: "till-02", Epoch: 1, Seq: 12}, {Agent: "till-03", Epoch: 300, Seq: 1<<63 + 3}, {Agent: "till-04"}}
 	siblings := doc(KindCount, "C-2", seen)
 	siblings.Scope = ScopeSKU
-	late := doc(KindSale, "S0042-R03-000190", Line{Line: 1, SKU: "28123456", Quantity: 1, RawCode: "2812345603997"})
+	late := doc(KindSale, "S0042-R03-000190", Line{Line: 1, SKU: "02012345828759", Quantity: Units(1), RawCode: "2012345828759"})
 	late.ClockOffsetUS, late.ClockErrorUS, late.Flags = 120_000_000, 1_000_000, FlagBadVerifier|FlagNoUnitPrice
 	own := func(kind Kind, id, body string) Event {
 		return Event{

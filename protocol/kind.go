@@ -29,7 +29,10 @@ const (
 	KindDecision     Kind = 17 // what a person decided of a reconciliation, with who and why
 )
 
-var kindNames = [...]string{
+// KindLimit is above every kind: the length of arrays that a Kind indexes.
+const KindLimit = int(KindDecision) + 1
+
+var kindNames = [KindLimit]string{
 	"", "sale", "return", "void", "count", "receipt", "adjustment", "transfer", "status_change", "snapshot", "hold",
 	"reservation", "item", "policy", "advice", "kit", "clock", "decision",
 }
@@ -135,3 +138,10 @@ const (
 
 // Reasons an adjustment may give.
 var Reasons = []string{"damage", "shrink", "found", "expiry", "internal_use", "correction"}
+
+// Actions of a kit document. Its lines are the same for both: the set positive,
+// its parts negative.
+const (
+	KitBuild = "build"
+	KitBreak = "break"
+)

@@ -11,6 +11,7 @@ const (
 	DocumentLinesMax    = 1000    // lines in one POS or feed document
 	CutsMax             = 64      // sibling journals cut by one count line
 	AcksMax             = 5000    // journals that one snapshot acknowledges
+	RCNSchemesMax       = 32      // families of price- and weight-embedded barcodes
 	BodyBytesMax        = 1 << 20 // agent HTTP bodies
 	FeedBodyBytesMax    = 16 << 20
 	BulkEventsMax       = 1000 // documents in one POST /v1/events or feed call
