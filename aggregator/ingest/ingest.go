@@ -155,8 +155,10 @@ func (i *Ingest) Each(fn func(Position)) {
 }
 
 func (i *Ingest) position(c merge.Cell) Position {
-	r, a := i.eng.Book.Held(reserve.Key{Location: c.Location, SKU: c.SKU}, i.lastUS)
-	p := Position{Cell: c, Reserved: r, Allocated: a}
+	p := Position{Cell: c}
+	if i.eng.Book.Len() > 0 {
+		p.Reserved, p.Allocated = i.eng.Book.Held(reserve.Key{Location: c.Location, SKU: c.SKU}, i.lastUS)
+	}
 	if i.eng.HasAgents(c.Location) { // a feed that says nothing has nothing to say
 		p.Rate = i.eng.Demand.Rate(uint32(c.ID), c.Location, i.lastUS)
 	}

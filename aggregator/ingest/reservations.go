@@ -195,6 +195,9 @@ func (i *Ingest) settle(nowUS int64) error {
 	i.rejected = i.rejected[:0]
 	keys := i.eng.Book.TakeTouched()
 	touched := len(keys)
+	if len(keys) == 0 && i.eng.Book.Len() == 0 {
+		return nil
+	}
 	i.eng.EachDirty(func(c merge.Cell) {
 		if r, a := i.eng.Book.Held(reserve.Key{Location: c.Location, SKU: c.SKU}, nowUS); r+a > 0 {
 			keys = append(keys, reserve.Key{Location: c.Location, SKU: c.SKU})
