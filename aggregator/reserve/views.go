@@ -162,6 +162,3 @@ func (b *Book) Len() int { return len(b.all) }
 
 // Live is how many reservations hold stock.
 func (b *Book) Live() int { return len(b.all) - b.closed.Len() }
-
-// Idle tells that nothing is held anywhere, so that nobody need ask per position.
-func (b *Book) Idle() bool { return len(b.positions) == 0 }
