@@ -124,7 +124,7 @@ func (d *desk) check(t *rapid.T) {
 			t.Fatalf("%s is held beyond its end", e.ID)
 		}
 	}
-	if live != d.b.Live() || queued != 0 {
+	if live != d.b.Live() || (live == 0) != (len(sums) == 0) || queued != 0 {
 		t.Fatalf("%d live, %d are; %d expiries too many", live, d.b.Live(), queued)
 	}
 }
