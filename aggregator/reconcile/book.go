@@ -12,15 +12,16 @@ import (
 // uses it.
 type Book struct {
 	rules  Rules
-	head   uint64 // position of the newest change
 	places map[protocol.StoreID]*place
 	pairs  []*pair // in order of source, then location
 	heads  []*row  // of each shard, chained
 	rows   int
+	open   int
 	drops  Dropped
 
-	decided  map[string]*residueDecision
-	residues []residue // as last offered, in order of id; not part of the state
+	decided     map[string]*residueDecision
+	residues    []residue // as last offered, in order of id; not part of the state
+	residuesCut int
 
 	dirtyRows     map[uint16]bool
 	dirtyPlaces   map[uint16]bool
@@ -50,7 +51,7 @@ type pair struct {
 	source    string
 	adoptedUS int64 // as_of of the newest statement of which a line was taken
 	rows      map[protocol.SKU]*row
-	open      int
+	states    [stateMax]int  // rows in each
 	order     []protocol.SKU // sorted; nil after rows came or went
 }
 
@@ -76,7 +77,7 @@ type row struct {
 // whole says why a whole statement was refused.
 type whole struct {
 	zeroed, nonZero int64
-	newestUS        int64 // of what was adopted before
+	exceptions      []string // under which its parts are parked
 }
 
 type decision struct {
@@ -94,7 +95,6 @@ type (
 // Numbers are on disk.
 const (
 	kindDrift kind = iota
-	kindOlder
 	kindZeroing
 	kindMax
 )
@@ -127,7 +127,7 @@ const (
 )
 
 var (
-	kindNames  = [...]string{"drift", "snapshot_older", "mass_zeroing"}
+	kindNames  = [...]string{"drift", "mass_zeroing"}
 	stateNames = [...]string{"open", "adopted", "dismissed", "settled"}
 	cutNames   = [...]string{"own", "acknowledged", "inferred"}
 )
@@ -211,9 +211,10 @@ func (r *row) agrees() bool { return r.state == stateSettled || r.state == state
 
 // count adds a row to the counters, or takes it off, before and after its state
 // changes.
-func (r *row) count(n int) {
+func (b *Book) count(r *row, n int) {
+	r.pair.states[r.state] += n
 	if r.state == stateOpen {
-		r.pair.open += n
+		b.open += n
 	}
 	if r.agrees() {
 		r.pair.agreeing += n
@@ -228,9 +229,9 @@ func (b *Book) edit(p *pair, sku protocol.SKU, fn func(r *row)) {
 		fn(r)
 		b.insert(r)
 	} else {
-		r.count(-1)
+		b.count(r, -1)
 		fn(r)
-		r.count(1)
+		b.count(r, 1)
 	}
 	b.dirtyRows[r.shard()] = true
 }
@@ -240,7 +241,7 @@ func (b *Book) insert(r *row) {
 	s := r.shard()
 	p.rows[r.sku], p.order = r, nil
 	r.next, b.heads[s] = b.heads[s], r
-	r.count(1)
+	b.count(r, 1)
 	p.place.rows++
 	b.rows++
 }
@@ -254,7 +255,7 @@ func (b *Book) remove(r *row) {
 		}
 	}
 	p := r.pair
-	r.count(-1)
+	b.count(r, -1)
 	delete(p.rows, r.sku)
 	p.order = nil
 	p.place.rows--

@@ -5,14 +5,14 @@ import "tillwire/protocol"
 // Bounds of the book. Beyond a bound of rows a tenth of a location's is dropped
 // at once, so that a row costs little at the bound as well.
 const (
-	StatementLinesMax  = protocol.DocumentLinesMax // lines judged at once, so that the change fits into a record
 	locationRowsMax    = 100_000
 	rowsMax            = 2_000_000
 	dropShare          = 10 // one in so many
 	residuesMax        = 100_000
 	residueDecidedMax  = 100_000
 	pageMax            = 1000
-	scanMax            = 50_000 // rows looked at for one page
+	exceptionsMax      = 1000 // parts of one parked statement
+	changeRowsMax      = 500  // of one change, so that it fits into a record whatever the SKUs
 	noteBytesMax       = 500
 	whoBytesMax        = 200
 	snapshotIDBytesMax = 2 * protocol.IDBytesMax // a document's id and the number of its part

@@ -14,6 +14,9 @@ type Rules struct {
 	ZeroKeysMin  int     // fewer keys than this may all be zeroed; 0 = 20
 }
 
+// DefaultRules are those where nobody states others: no table of owners.
+func DefaultRules() Rules { return Rules{}.complete() }
+
 // Owner names the record of the on hand of a location, of a type of locations, or
 // (with neither) of all others. The most specific row counts, of several alike
 // the first.
