@@ -49,10 +49,11 @@ type LogConfig struct {
 // StoreConfig names a shop for people. Stores that are not listed show their
 // number.
 type StoreConfig struct {
-	Store  string `toml:"store"`
-	Name   string `toml:"name"`
-	Region string `toml:"region"`
-	Type   string `toml:"type"` // store (default) or dc
+	Store  string   `toml:"store"`
+	Name   string   `toml:"name"`
+	Region string   `toml:"region"`
+	Type   string   `toml:"type"`  // store (default) or dc
+	Zones  []string `toml:"zones"` // that counts may name; none: any
 }
 
 // Defaults are the values before any file is read.

@@ -1,9 +1,11 @@
 package aggregator_test
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 const (
@@ -134,5 +136,37 @@ func TestCountNext(t *testing.T) {
 	}
 	if a := r.do("GET /v1/stores/{store}/count-next", "/v1/stores/nowhere/count-next", ""); a.status != http.StatusNotFound {
 		t.Errorf("%d %s", a.status, a.body)
+	}
+}
+
+func TestATP(t *testing.T) {
+	r := start(t, true)
+	r.do("POST /v1/feeds/{source}/snapshot", "/v1/feeds/wms/snapshot", `{"snapshot_id":"n1","location":"DC1","as_of":"2026-11-23T10:00:00Z","lines":[{"sku":"A","quantity":4}]}`)
+	due := time.Now().Add(72 * time.Hour).UTC().Format(time.RFC3339)
+	r.feed(`{"kind":"advice","document_id":"PO1","location":"DC1","occurred_at":"2026-11-23T10:00:00Z","expected_at":"` + due + `","lines":[{"sku":"A","quantity":10}]}`)
+	r.feed(`{"kind":"receipt","document_id":"r1","location":"DC1","occurred_at":"2026-11-23T11:00:00Z","advice_id":"PO1","lines":[{"sku":"A","quantity":3}]}`)
+	r.says("received of it", r.numbers("A", "DC1"), "7 on hand, 0 reserved, 0 allocated, 7 available")
+	r.reserve("w", 2, "")
+	a := r.do("GET /v1/availability/{sku}/atp", "/v1/availability/A/atp?location=DC1", "")
+	var got []string
+	for _, p := range a.field(t, "points").([]any) {
+		m := p.(map[string]any)
+		got = append(got, fmt.Sprint(m["change"], " ", m["projected"], " ", m["atp"]))
+	}
+	r.says("the projection", strings.Join(got, ", "), "0 5 5, 7 12 12")
+	if a := r.do("GET /v1/availability/{sku}/atp", "/v1/availability/A/atp?location=DC1&days=2", ""); len(a.field(t, "points").([]any)) != 1 {
+		t.Errorf("beyond the horizon: %s", a.body)
+	}
+}
+
+func TestBrokenPromisesAreShown(t *testing.T) {
+	r := start(t, true)
+	r.do("POST /v1/feeds/{source}/snapshot", "/v1/feeds/wms/snapshot", `{"snapshot_id":"n1","location":"DC1","as_of":"2026-11-23T10:00:00Z","lines":[{"sku":"A","quantity":4}]}`)
+	r.do(routePutPolicy, "/v1/policies/e", `{"policy_id":"e","values":{"escrow":1}}`, asJSON)
+	r.reserve("w", 3, "")
+	r.feed(`{"kind":"sale","document_id":"s","location":"DC1","occurred_at":"2026-11-23T11:00:00Z","lines":[{"sku":"A","quantity":2}]}`)
+	x := r.do("GET /v1/exceptions", "/v1/exceptions?code=escrow_breach", "").field(t, "exceptions").([]any)
+	if len(x) != 1 || !strings.Contains(x[0].(map[string]any)["reason"].(string), "3 of A at DC1 are promised to w") {
+		t.Errorf("%v", x)
 	}
 }

@@ -88,3 +88,18 @@ func (r *rules) Rev() uint64 { return r.rev.Load() }
 
 // For gives what is held back of an article.
 func (r *rules) For(sku protocol.SKU, _ int64) *protocol.Holdbacks { return r.set().For(sku) }
+
+// zones are those that a store's counts may name; nil: any.
+func (a *Aggregator) zones(loc protocol.StoreID) []string {
+	for i := range a.cfg.Stores {
+		if a.cfg.Stores[i].Store == string(loc) {
+			return a.cfg.Stores[i].Zones
+		}
+	}
+	return nil
+}
+
+// escrow is what a store may sell alone while it is dark.
+func (a *Aggregator) escrow(sku protocol.SKU, loc protocol.StoreID) protocol.Quantity {
+	return a.rules.For(sku, 0).For(loc).Escrow
+}

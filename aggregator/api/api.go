@@ -68,6 +68,7 @@ type Options struct {
 	Items        Items
 	Master       Master
 	Thresholds   Thresholds
+	ATP          func(ctx context.Context, sku protocol.SKU, loc protocol.StoreID, horizon time.Duration) (protocol.ATP, error)
 	CountNext    func(ctx context.Context, store protocol.StoreID, limit int) ([]protocol.CountNext, error)
 	Certificate  func(ctx context.Context) (protocol.Certificate, error)
 	Settled      func(ctx context.Context, token string) error // see settled
@@ -118,6 +119,7 @@ func routes() []route {
 		{"GET /v1/availability/stream", readers, 0, (*API).stream},
 		{"GET /v1/availability/{sku}/explain", readers, 0, (*API).explain},
 		{"GET /v1/availability/certificate", readers, 0, (*API).certificate},
+		{"GET /v1/availability/{sku}/atp", readers, 0, (*API).atp},
 		{"POST /v1/reservations", reservers, protocol.BodyBytesMax, (*API).reserve},
 		{"GET /v1/reservations", reservers, 0, (*API).reservations},
 		{"GET /v1/reservations/{id}", reservers, 0, (*API).reservation},

@@ -188,3 +188,24 @@ func number(s string, otherwise, most int) (int, error) {
 	}
 	return n, nil
 }
+
+// atp answers what may be promised for later.
+func (a *API) atp(w http.ResponseWriter, r *http.Request) error {
+	sku, p := skuOf(r.PathValue("sku"))
+	if p != nil {
+		return p
+	}
+	loc := r.URL.Query().Get("location")
+	if loc == "" {
+		return invalid("/location", "is missing", "name the location: ?location=DC1")
+	}
+	days, err := number(r.URL.Query().Get("days"), 28, atpDaysMax)
+	if err != nil {
+		return invalid("/days", err.Error(), fmt.Sprintf("give a number from 1 to %d", atpDaysMax))
+	}
+	x, err := a.o.ATP(r.Context(), sku, protocol.StoreID(loc), time.Duration(days)*24*time.Hour)
+	if err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, x)
+}

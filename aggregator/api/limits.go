@@ -19,5 +19,6 @@ const (
 	enrolmentDefault = 24 * time.Hour
 	enrolmentMax     = 24 * time.Hour
 	locationsMax     = 1000
+	atpDaysMax       = 365
 	itemsMax         = 5000 // items in one list
 )

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -139,7 +140,7 @@ func (i *Ingest) apply(in merge.Input, o protocol.Origin) (merge.Outcome, string
 		in.Prepared = &i.prepared
 		merge.Prepare(in.Record, in.Prepared)
 	}
-	in.HoldID = i.eng.hold(in.Prepared.Event())
+	in.HoldID = i.eng.hold(in.Prepared.Event(), in.MergedUS)
 	out, err := i.eng.Apply(in)
 	if err != nil {
 		return out, "", fmt.Errorf("merge %s seq %d: %w", o, in.Seq, err)
@@ -157,8 +158,34 @@ func (i *Ingest) apply(in merge.Input, o protocol.Origin) (merge.Outcome, string
 		for _, n := range out.Notes {
 			i.noteOdd(n, in, o, out.Event)
 		}
+		if out.Event.Kind == protocol.KindCount && i.o.Zones != nil {
+			i.noteZones(in, o, out.Event)
+		}
 	}
 	return out, "", nil
+}
+
+// noteZones shows a count of a zone that the store is not known to have. It
+// counts: the goods were seen, wherever that is.
+func (i *Ingest) noteZones(in merge.Input, o protocol.Origin, ev *protocol.Event) {
+	zones := i.o.Zones(ev.Store)
+	if len(zones) == 0 {
+		return
+	}
+	seen := map[string]bool{"": true}
+	look := func(z string) {
+		if seen[z] {
+			return
+		}
+		seen[z] = true
+		if !slices.Contains(zones, z) {
+			i.noteOdd(merge.Note{Code: "zone_unknown", Key: string(ev.Store) + "/" + z, Reason: fmt.Sprintf("count %s names zone %q, which %s does not have (%s); it counts all the same", ev.DocumentID, z, ev.Store, strings.Join(zones, ", "))}, in, o, ev)
+		}
+	}
+	look(ev.Zone)
+	for n := range ev.Lines {
+		look(ev.Lines[n].Zone)
+	}
 }
 
 // noteOdd opens an exception for a document that took effect all the same: one

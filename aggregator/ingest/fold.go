@@ -37,17 +37,18 @@ func newFold(l ledger.Ledger) *Fold {
 
 // hold names the reservation that a sale hands out, where it names the order
 // only.
-func (f *Fold) hold(ev *protocol.Event) string {
+func (f *Fold) hold(ev *protocol.Event, nowUS int64) string {
 	if ev.Kind != protocol.KindSale || ev.HoldID != "" || ev.OrderID == "" {
 		return ""
 	}
-	id, _ := f.Book.ResolveOrder(ev.OrderID)
+	id, _ := f.Book.HoldOf(ev, nowUS)
 	return id
 }
 
 // replay folds a committed entry, as the writer did when it was new.
 func (f *Fold) replay(en *ledger.Entry) error {
-	ev, err := f.Replay(en, f.hold)
+	f.Book.Advance(en.MergedUS)
+	ev, err := f.Replay(en, func(ev *protocol.Event) string { return f.hold(ev, en.MergedUS) })
 	if err != nil || ev == nil {
 		return err
 	}

@@ -43,6 +43,10 @@ type Options struct {
 	// PolicyWorld tells what policies' scopes refer to, and Policies is told their
 	// table whenever it changes. nil: there are no policies.
 	PolicyWorld policy.World
+	// Zones are those that a store's counts may name; nil func or result: any.
+	Zones func(protocol.StoreID) []string
+	// Escrow is what a store may sell alone while it is dark. nil: nothing.
+	Escrow func(protocol.SKU, protocol.StoreID) protocol.Quantity
 	// Kits is told the articles whose kits changed. nil: nobody asks.
 	Kits     func([]protocol.SKU)
 	Policies func(*policy.Set)

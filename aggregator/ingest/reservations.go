@@ -2,8 +2,11 @@ package ingest
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"tillwire/aggregator/merge"
 	"tillwire/aggregator/reserve"
@@ -215,12 +218,43 @@ func (i *Ingest) settle(nowUS int64) error {
 			return err
 		}
 		if c.Why == "at_risk" {
-			i.o.Log.Warn().Str("reservation", c.Record.ID).Msg("promised stock is gone; the reservation is at risk")
+			i.broken(c, nowUS)
 		}
 	}
 	i.held = append(i.held, keys[:touched]...)
 	i.held = append(i.held, i.eng.Book.TakeTouched()...)
 	return nil
+}
+
+// broken opens an exception for a promise that stock no longer covers. Where the
+// location had units in escrow, it sold more than those while it was dark.
+func (i *Ingest) broken(c *reserve.Change, nowUS int64) {
+	r := &c.Record
+	for n := range r.Lines {
+		l := &r.Lines[n]
+		if !l.Risk {
+			continue
+		}
+		x := protocol.Exception{
+			ID: "promise-" + shortHash(r.ID), State: "open", Code: "promise_at_risk", Counted: true, About: r.ID,
+			Origin: protocol.Origin{Store: l.Location, Agent: protocol.ReservationsOrigin.Agent}, At: time.UnixMicro(nowUS).UTC(),
+		}
+		cell, _ := i.eng.CellAt(l.Location, l.SKU)
+		x.Reason = fmt.Sprintf("%s of %s at %s are promised to %s (%s), but %s are on hand there. Source it elsewhere, or tell the customer; recount the shelf.", l.Quantity, l.SKU, l.Location, r.ID, r.Channel, cell.OnHand)
+		if i.o.Escrow != nil {
+			if e := i.o.Escrow(l.SKU, l.Location); e > 0 {
+				x.Code = "escrow_breach"
+				x.Reason = fmt.Sprintf("the store sold more than the %s in its escrow while nobody heard of it. %s", e, x.Reason)
+			}
+		}
+		i.exceptions = append(i.exceptions, x)
+		i.o.Log.Warn().Str("store", string(l.Location)).Str("reservation", r.ID).Str("sku", string(l.SKU)).Msg("promised stock is gone")
+	}
+}
+
+func shortHash(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:8])
 }
 
 // Reservation returns one as it stands now.
