@@ -6,13 +6,16 @@ import "time"
 // none is a tuning knob.
 const (
 	SKUBytesMax         = 64
-	IDBytesMax          = 128     // document_id, register, transfer_id, …
-	NameBytesMax        = 64      // store, agent, location, source
-	DocumentLinesMax    = 1000    // lines in one POS or feed document
-	CutsMax             = 64      // sibling journals cut by one count line
-	AcksMax             = 5000    // journals that one snapshot acknowledges
-	RCNSchemesMax       = 32      // families of price- and weight-embedded barcodes
-	BodyBytesMax        = 1 << 20 // agent HTTP bodies
+	IDBytesMax          = 128  // document_id, register, transfer_id, …
+	NameBytesMax        = 64   // store, agent, location, source
+	DocumentLinesMax    = 1000 // lines in one POS or feed document
+	CutsMax             = 64   // sibling journals cut by one count line
+	AcksMax             = 5000 // journals that one snapshot acknowledges
+	RCNSchemesMax       = 32   // families of price- and weight-embedded barcodes
+	ItemNameBytesMax    = 200
+	PolicyNoteBytesMax  = 500
+	DarkAfterMaxS       = 366 * 86400 // seconds of silence that a policy may allow
+	BodyBytesMax        = 1 << 20     // agent HTTP bodies
 	FeedBodyBytesMax    = 16 << 20
 	BulkEventsMax       = 1000 // documents in one POST /v1/events or feed call
 	QueryCellsMax       = 1000 // SKUs in one availability query
