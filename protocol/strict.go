@@ -16,14 +16,15 @@ import (
 // refused with a pointer. Values are not repeated in messages, since they may
 // hold what must not be logged.
 func DecodeStrict(b []byte, into any) *Problem {
+	if k := newDecoder(b).PeekKind(); k != '{' && k != 0 {
+		msg := "is not a JSON object"
+		return requestProblem(CodeMalformedJSON, "the body "+msg, []FieldError{{Message: msg}})
+	}
 	err := json.Unmarshal(b, into, json.RejectUnknownMembers(true))
 	var wrong *json.SemanticError
 	switch {
-	case err == nil && newDecoder(b).PeekKind() == '{':
-		return nil
 	case err == nil:
-		msg := "is not a JSON object"
-		return requestProblem(CodeMalformedJSON, "the body "+msg, []FieldError{{Message: msg}})
+		return nil
 	case !errors.As(err, &wrong):
 		return syntaxProblem(err)
 	}

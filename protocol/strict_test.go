@@ -83,7 +83,10 @@ func TestRefusesRequests(t *testing.T) {
 	}{
 		{"reservation", "", ``, CodeMalformedJSON, ""},
 		{"reservation", "", `null`, CodeMalformedJSON, ""},
-		{"reservation", "", `[]`, CodeInvalidField, ""},
+		{"reservation", "", `[]`, CodeMalformedJSON, ""},
+		{"reservation", "", `[`, CodeMalformedJSON, ""},
+		{"reservation", "", `"x"`, CodeMalformedJSON, ""},
+		{"reservation", "", `nonsense`, CodeMalformedJSON, ""},
 		{"reservation", "", reservationJSON + "{}", CodeMalformedJSON, ""},
 		{"reservation", "", reservationJSON[:60], CodeMalformedJSON, ""},
 		{"reservation", `"channel"`, `"channel":"b","channel"`, CodeDuplicateField, "/channel"},
