@@ -183,6 +183,7 @@ func (a *Aggregator) openIngest() error {
 			return a.broker.Publish(o, ch, payload)
 		},
 		World: world{a}, PolicyWorld: world{a}, Policies: a.rules.use, Kits: a.model.Touch, Zones: a.zones, Escrow: a.escrow,
+		Rules: a.cfg.rules(), LocationType: a.typeOf,
 		Cells: a.publish, Shown: func(p ledger.Position) { a.model.Applied(uint64(p)) },
 		Merged: func(o protocol.Origin, m ledger.Mark, n int) {
 			a.model.AppliedMark(o, m.Epoch, m.Seq)
@@ -473,7 +474,7 @@ func (a *Aggregator) openHTTP() error {
 	}
 	a.api = api.New(api.Options{
 		Availability: a.model, Fleet: a.fleet, Exceptions: a.ledger, Door: door{a}, Feeds: feed.New(a.ingest.Accept), Enrolment: a,
-		Reservations: a.ingest, Policies: a.ingest, Items: a.ingest, Master: a.ingest.Master(), Certificate: a.ingest.Certificate, Thresholds: a.thresholds, CountNext: a.ingest.CountNext, ATP: a.ingest.ATP, Settled: a.settled,
+		Reservations: a.ingest, Policies: a.ingest, Items: a.ingest, Reconciliations: a.ingest, Master: a.ingest.Master(), Certificate: a.ingest.Certificate, Thresholds: a.thresholds, CountNext: a.ingest.CountNext, ATP: a.ingest.ATP, Settled: a.settled,
 		Group: a.group, Key: a.apiKey, Ready: a.readiness, Metrics: a.metrics, OpenAPI: openapi.Aggregator(), AsyncAPI: protocol.AsyncAPI(),
 		Hosts: a.cfg.HTTP.Hosts, Dev: a.cfg.Dev, Log: a.deps.Log, Now: a.deps.Now,
 		Busy: func(err error) bool { return errors.Is(err, ingest.ErrBusy) || errors.Is(err, ingest.ErrStopped) },

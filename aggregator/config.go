@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 
+	"tillwire/aggregator/reconcile"
 	"tillwire/protocol"
 	"tillwire/store/config"
 )
@@ -21,6 +22,30 @@ type Config struct {
 	MQTT    MQTTConfig    `toml:"mqtt"`
 	Log     LogConfig     `toml:"log"`
 	Stores  []StoreConfig `toml:"stores"`
+
+	Reconcile ReconcileConfig `toml:"reconcile"`
+}
+
+// ReconcileConfig says how statements of outer systems are judged.
+type ReconcileConfig struct {
+	AgreeCycles  int           `toml:"agree_cycles" help:"agreeing statements until an uncertain difference of the record is adopted"`
+	ZeroShareMax float64       `toml:"zero_share_max" help:"share of a location's articles that one statement may zero without an approval"`
+	Owners       []OwnerConfig `toml:"owners"`
+}
+
+// OwnerConfig names the record of on hand for a location, or for all of a type.
+type OwnerConfig struct {
+	Location string `toml:"location"`
+	Type     string `toml:"type"`
+	Source   string `toml:"source"` // "store", or a feed's source
+}
+
+func (c *Config) rules() reconcile.Rules {
+	r := reconcile.Rules{AgreeCycles: c.Reconcile.AgreeCycles, ZeroShareMax: c.Reconcile.ZeroShareMax}
+	for _, o := range c.Reconcile.Owners {
+		r.Owners = append(r.Owners, reconcile.Owner{Location: protocol.StoreID(o.Location), Type: o.Type, Source: o.Source})
+	}
+	return r
 }
 
 // HTTPConfig is the port of APIs and ops UI.
@@ -63,6 +88,8 @@ func Defaults() Config {
 		HTTP:    HTTPConfig{Listen: "127.0.0.1:7400"},
 		MQTT:    MQTTConfig{Listen: "127.0.0.1:7483", ClientsMax: 8000, PerAddrMax: 64, PerAddrLocal: 8000},
 		Log:     LogConfig{Level: "info"},
+
+		Reconcile: ReconcileConfig{AgreeCycles: 2, ZeroShareMax: 0.2},
 	}
 }
 
@@ -113,6 +140,14 @@ func (c *Config) Check() error {
 	}
 	if c.MQTT.ClientsMax < 1 || c.MQTT.PerAddrMax < 1 || c.MQTT.PerAddrLocal < 1 {
 		return errors.New("mqtt.clients_max, per_address_max and per_loopback_max must be at least 1")
+	}
+	if c.Reconcile.AgreeCycles < 1 || c.Reconcile.ZeroShareMax <= 0 || c.Reconcile.ZeroShareMax > 1 {
+		return errors.New("reconcile.agree_cycles must be at least 1 and reconcile.zero_share_max above 0 and at most 1")
+	}
+	for _, o := range c.Reconcile.Owners {
+		if o.Source == "" || (o.Location == "") == (o.Type == "") {
+			return fmt.Errorf("reconcile.owners: source %q needs either a location or a type", o.Source)
+		}
 	}
 	seen := map[string]bool{}
 	for _, s := range c.Stores {

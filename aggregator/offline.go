@@ -102,11 +102,11 @@ func Fsck(_ context.Context, c Config) (*FsckResult, error) {
 		return nil, err
 	}
 	defer func() { _ = l.Close() }()
-	stored, _, err := ingest.Load(l)
+	stored, _, err := ingest.Load(l, c.rules())
 	if err != nil {
 		return nil, fmt.Errorf("load the stored fold: %w", err)
 	}
-	whole, err := ingest.Rebuild(l)
+	whole, err := ingest.Rebuild(l, c.rules())
 	if err != nil {
 		return nil, err
 	}

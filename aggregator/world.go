@@ -103,3 +103,13 @@ func (a *Aggregator) zones(loc protocol.StoreID) []string {
 func (a *Aggregator) escrow(sku protocol.SKU, loc protocol.StoreID) protocol.Quantity {
 	return a.rules.For(sku, 0).For(loc).Escrow
 }
+
+// typeOf is a location's type as configured; stores where nothing is said.
+func (a *Aggregator) typeOf(loc protocol.StoreID) string {
+	for i := range a.cfg.Stores {
+		if s := &a.cfg.Stores[i]; s.Store == string(loc) && s.Type != "" {
+			return s.Type
+		}
+	}
+	return "store"
+}

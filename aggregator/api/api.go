@@ -57,31 +57,32 @@ type Enrolment interface {
 
 // Options are what the port works with.
 type Options struct {
-	Availability Availability
-	Fleet        Fleet
-	Exceptions   Exceptions
-	Door         Door
-	Feeds        Feeds
-	Enrolment    Enrolment
-	Reservations Reservations
-	Policies     Policies
-	Items        Items
-	Master       Master
-	Thresholds   Thresholds
-	ATP          func(ctx context.Context, sku protocol.SKU, loc protocol.StoreID, horizon time.Duration) (protocol.ATP, error)
-	CountNext    func(ctx context.Context, store protocol.StoreID, limit int) ([]protocol.CountNext, error)
-	Certificate  func(ctx context.Context) (protocol.Certificate, error)
-	Settled      func(ctx context.Context, token string) error // see settled
-	Group        func(name string) ([]protocol.StoreID, bool)  // locations of a group (region)
-	Key          func(token string) (role, name string, err error)
-	Ready        func() error // why not, when not
-	Metrics      http.HandlerFunc
-	OpenAPI      []byte
-	AsyncAPI     []byte
-	Hosts        []string // Host names accepted besides IP addresses and localhost
-	Dev          bool     // asks nobody for a key
-	Log          zerolog.Logger
-	Now          func() time.Time
+	Availability    Availability
+	Fleet           Fleet
+	Exceptions      Exceptions
+	Door            Door
+	Feeds           Feeds
+	Enrolment       Enrolment
+	Reservations    Reservations
+	Policies        Policies
+	Items           Items
+	Reconciliations Reconciliations
+	Master          Master
+	Thresholds      Thresholds
+	ATP             func(ctx context.Context, sku protocol.SKU, loc protocol.StoreID, horizon time.Duration) (protocol.ATP, error)
+	CountNext       func(ctx context.Context, store protocol.StoreID, limit int) ([]protocol.CountNext, error)
+	Certificate     func(ctx context.Context) (protocol.Certificate, error)
+	Settled         func(ctx context.Context, token string) error // see settled
+	Group           func(name string) ([]protocol.StoreID, bool)  // locations of a group (region)
+	Key             func(token string) (role, name string, err error)
+	Ready           func() error // why not, when not
+	Metrics         http.HandlerFunc
+	OpenAPI         []byte
+	AsyncAPI        []byte
+	Hosts           []string // Host names accepted besides IP addresses and localhost
+	Dev             bool     // asks nobody for a key
+	Log             zerolog.Logger
+	Now             func() time.Time
 	// Busy tells the errors that mean "try again": a full queue, a stop.
 	Busy func(error) bool
 }
@@ -127,6 +128,8 @@ func routes() []route {
 		{"POST /v1/reservations/{id}/confirm", reservers, 0, (*API).confirm},
 		{"POST /v1/reservations/{id}/extend", reservers, controlBodyMax, (*API).extend},
 		{"POST /v1/reservations/{id}/fulfil", reservers, 0, (*API).fulfil},
+		{"GET /v1/reconciliations", deciders, 0, (*API).reconciliations},
+		{"POST /v1/reconciliations/decide", deciders, controlBodyMax, (*API).decideReconciliation},
 		{"GET /v1/items", readers, 0, (*API).items},
 		{"POST /v1/items", feeders, protocol.FeedBodyBytesMax, (*API).postItems},
 		{"GET /v1/items/{sku}", readers, 0, (*API).item},

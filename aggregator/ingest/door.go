@@ -240,19 +240,24 @@ func (i *Ingest) feed(o protocol.Origin, events []*protocol.Event, results []pro
 	if s.mark.Epoch == 0 {
 		s.mark.Epoch, s.mark.Lease = 1, 1
 	}
-	for k, ev := range events {
-		out, id, err := i.append(o, ev, nowUS)
+	for k := 0; k < len(events); {
+		n := k + 1
+		if events[k].Kind == protocol.KindSnapshot {
+			for n < len(events) && events[n].Kind == protocol.KindSnapshot && events[n].Session != "" && events[n].Session == events[k].Session {
+				n++
+			}
+			if err := i.statement(o, events[k:n], results[k:n], nowUS); err != nil {
+				return err
+			}
+			k = n
+			continue
+		}
+		out, id, err := i.append(o, events[k], nowUS)
 		if err != nil {
 			return err
 		}
-		results[k] = protocol.FeedResult{DocumentID: ev.DocumentID, EventID: ev.ID, Status: "accepted"}
-		switch out.Verdict {
-		case merge.Duplicate:
-			results[k].Status = "duplicate"
-		case merge.Parked:
-			results[k].Status, results[k].Code, results[k].ExceptionID = "parked", out.Code, id
-		case merge.Merged:
-		}
+		results[k] = result(events[k], &out, id)
+		k = n
 	}
 	i.owe(s)
 	return nil
@@ -304,6 +309,9 @@ func (i *Ingest) Retry(ctx context.Context, id string) (protocol.Exception, erro
 	return i.decide(ctx, id, func(i *Ingest, x *protocol.Exception, nowUS int64) error {
 		if x.Counted {
 			return i.mend(x, nowUS)
+		}
+		if x.Code == "mass_zeroing" || x.Code == "snapshot_older" {
+			return i.approve(x, nowUS)
 		}
 		if len(x.Raw) == 0 {
 			return fmt.Errorf("retry exception %s: %w: it holds no record; discard it when it is dealt with", id, ErrNotRetriable)

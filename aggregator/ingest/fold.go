@@ -8,6 +8,7 @@ import (
 	"tillwire/aggregator/demand"
 	"tillwire/aggregator/merge"
 	"tillwire/aggregator/policy"
+	"tillwire/aggregator/reconcile"
 	"tillwire/aggregator/reserve"
 	"tillwire/protocol"
 	"tillwire/store/ledger"
@@ -21,6 +22,7 @@ type Fold struct {
 	Policies *policy.Book
 	Demand   *demand.Learner
 	Items    *Master
+	Drift    *reconcile.Book
 }
 
 // The books' checkpoint chunks stand behind those of the positions.
@@ -29,8 +31,11 @@ const (
 	chunksEach    = 1 << 16
 )
 
-func newFold(l ledger.Ledger) *Fold {
-	f := &Fold{Engine: merge.New(l), Book: reserve.New(), Policies: policy.New(), Demand: demand.New(), Items: &Master{book: catalog.New()}}
+func newFold(l ledger.Ledger, rules reconcile.Rules) *Fold {
+	f := &Fold{
+		Engine: merge.New(l), Book: reserve.New(), Policies: policy.New(), Demand: demand.New(), Items: &Master{book: catalog.New()},
+		Drift: reconcile.New(rules),
+	}
 	f.UseItems(f.Items)
 	return f
 }
@@ -78,6 +83,11 @@ func (f *Fold) apply(ev *protocol.Event, at ledger.Position) error {
 		if err = json.Unmarshal(ev.Body, &it); err == nil {
 			f.Items.apply(&it, at)
 		}
+	case protocol.KindDecision:
+		var c reconcile.Change
+		if err = json.Unmarshal(ev.Body, &c); err == nil {
+			f.Drift.Apply(&c)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("apply %s at %d: %w: %w", ev.Kind, at, ledger.ErrCorrupt, err)
@@ -88,6 +98,9 @@ func (f *Fold) apply(ev *protocol.Event, at ledger.Position) error {
 // observe lets the books see a merged event. It names the reservation that a
 // store rejected, if so.
 func (f *Fold) observe(ev *protocol.Event, mergedUS int64) (rejected string) {
+	if ev.Source != "" && ev.Source != "reservations" && ev.Source != "decisions" {
+		f.Drift.Moved(ev.Store, ev.Source)
+	}
 	switch ev.Kind { //nolint:exhaustive // the others concern positions only
 	case protocol.KindSale:
 		f.Demand.Advance(mergedUS)
@@ -116,7 +129,7 @@ type book interface {
 }
 
 // books are in the order of their chunk numbers, which are on disk.
-func (f *Fold) books() []book { return []book{f.Book, f.Policies, f.Demand, f.Items} }
+func (f *Fold) books() []book { return []book{f.Book, f.Policies, f.Demand, f.Items, f.Drift} }
 
 // checkpoint adds what changed since the last one to a batch.
 func (f *Fold) checkpoint(b *ledger.Batch) error {
@@ -154,8 +167,8 @@ func (f *Fold) restore(at ledger.Position, chunks []ledger.Chunk, cells func(fun
 }
 
 // Load rebuilds the fold: the stored checkpoint, then the log behind it.
-func Load(l ledger.Ledger) (*Fold, []ledger.Mark, error) {
-	f, marks, err := prepare(l)
+func Load(l ledger.Ledger, rules reconcile.Rules) (*Fold, []ledger.Mark, error) {
+	f, marks, err := prepare(l, rules)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -177,8 +190,8 @@ func Load(l ledger.Ledger) (*Fold, []ledger.Mark, error) {
 
 // Rebuild folds the whole log from its first entry, ignoring checkpoints: what
 // fsck compares with.
-func Rebuild(l ledger.Ledger) (*Fold, error) {
-	f, _, err := prepare(l)
+func Rebuild(l ledger.Ledger, rules reconcile.Rules) (*Fold, error) {
+	f, _, err := prepare(l, rules)
 	if err != nil {
 		return nil, err
 	}
@@ -188,8 +201,8 @@ func Rebuild(l ledger.Ledger) (*Fold, error) {
 	return f, nil
 }
 
-func prepare(l ledger.Ledger) (*Fold, []ledger.Mark, error) {
-	f := newFold(l)
+func prepare(l ledger.Ledger, rules reconcile.Rules) (*Fold, []ledger.Mark, error) {
+	f := newFold(l, rules)
 	journals, err := l.Journals()
 	if err != nil {
 		return nil, nil, fmt.Errorf("read journals: %w", err)

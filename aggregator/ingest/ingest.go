@@ -11,6 +11,7 @@ import (
 
 	"tillwire/aggregator/merge"
 	"tillwire/aggregator/policy"
+	"tillwire/aggregator/reconcile"
 	"tillwire/aggregator/reserve"
 	"tillwire/protocol"
 	"tillwire/store/ledger"
@@ -43,13 +44,17 @@ type Options struct {
 	// PolicyWorld tells what policies' scopes refer to, and Policies is told their
 	// table whenever it changes. nil: there are no policies.
 	PolicyWorld policy.World
+	Policies    func(*policy.Set)
+	// Rules are how outer systems' statements are judged.
+	Rules reconcile.Rules
+	// LocationType is store or dc. nil: all are stores.
+	LocationType func(protocol.StoreID) string
 	// Zones are those that a store's counts may name; nil func or result: any.
 	Zones func(protocol.StoreID) []string
 	// Escrow is what a store may sell alone while it is dark. nil: nothing.
 	Escrow func(protocol.SKU, protocol.StoreID) protocol.Quantity
 	// Kits is told the articles whose kits changed. nil: nobody asks.
-	Kits     func([]protocol.SKU)
-	Policies func(*policy.Set)
+	Kits func([]protocol.SKU)
 	// Merged is told a journal's new mark after the commit.
 	Merged func(o protocol.Origin, m ledger.Mark, n int)
 	// Refused is told of frames and hellos that were not taken, and why.
@@ -121,13 +126,16 @@ func Open(o Options) (*Ingest, error) {
 	if o.Node == "" {
 		o.Node = "0"
 	}
+	if o.LocationType == nil {
+		o.LocationType = func(protocol.StoreID) string { return "store" }
+	}
 	if o.Shown == nil {
 		o.Shown = func(ledger.Position) {}
 	}
 	i := &Ingest{
 		o: o, sessions: map[protocol.Origin]*session{}, stores: map[protocol.StoreID][]*session{}, queue: make(chan item, queueItemsMax), done: make(chan struct{}),
 	}
-	eng, marks, err := Load(o.Ledger)
+	eng, marks, err := Load(o.Ledger, o.Rules)
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"tillwire/aggregator/merge"
+	"tillwire/aggregator/reconcile"
 	"tillwire/protocol"
 	"tillwire/store/ledger"
 	"tillwire/store/ledger/bolt"
@@ -291,11 +292,11 @@ func TestRestartKeepsEverything(t *testing.T) {
 		r.stop()
 		r.open()
 	}
-	live, _, err := Load(r.ledger)
+	live, _, err := Load(r.ledger, reconcile.Rules{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	whole, err := Rebuild(r.ledger)
+	whole, err := Rebuild(r.ledger, reconcile.Rules{})
 	if err != nil {
 		t.Fatal(err)
 	}
