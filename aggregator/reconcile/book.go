@@ -19,9 +19,9 @@ type Book struct {
 	open   int
 	drops  Dropped
 
-	decided     map[string]*residueDecision
-	residues    []residue // as last offered, in order of id; not part of the state
-	residuesCut int
+	decided  map[string]*residueDecision
+	residues []residue // as last offered, in order of id; not part of the state
+	unlisted int
 
 	dirtyRows     map[uint16]bool
 	dirtyPlaces   map[uint16]bool
@@ -29,9 +29,13 @@ type Book struct {
 	dirtyBook     bool
 }
 
-// Dropped counts the rows that went at a bound. Open ones begin anew with the
-// next statement.
-type Dropped struct{ Agreeing, Dismissed, Open, Residues uint64 }
+// Dropped counts what went at a bound. Open rows begin anew with the next
+// statement.
+type Dropped struct {
+	Agreeing, Dismissed, Open uint64 // rows
+	Decided                   uint64 // decisions of residues, of which the oldest
+	Unlisted                  uint64 // residues offered last that are not listed: the youngest of too many
+}
 
 // place is one location.
 type place struct {
@@ -144,18 +148,36 @@ func New(r Rules) *Book {
 func (b *Book) Len() int { return b.rows }
 
 // Dropped tells what went at a bound.
-func (b *Book) Dropped() Dropped { return b.drops }
+func (b *Book) Dropped() Dropped {
+	d := b.drops
+	d.Unlisted = uint64(b.unlisted)
+	return d
+}
 
 // Moved takes note that a feed moved stock at a location: the first that ever did
 // is its record where neither rules nor agents say otherwise. The caller tells it
 // of every such document of the log, live and on replay; telling twice is the
 // same as telling once.
 func (b *Book) Moved(loc protocol.StoreID, source string) {
-	if p := b.places[loc]; p != nil && p.first != "" || source == "" {
+	p := b.places[loc]
+	if p != nil && p.first != "" || p == nil && len(b.places) >= pairsMax || protocol.CheckName(source) != nil || protocol.CheckName(string(loc)) != nil {
 		return
 	}
-	b.place(loc).first = source
+	b.place(loc).spoke(source)
 	b.dirtyPlaces[hash(placeShards, string(loc))] = true
+}
+
+// stated takes what a statement tells of its location.
+func (p *place) stated(source, kind string, agents bool) {
+	p.kind, p.agents = kind, agents
+	p.spoke(source)
+}
+
+// spoke remembers the first source; one that calls itself "store" is not the store.
+func (p *place) spoke(source string) {
+	if p.first == "" && source != OwnerStore {
+		p.first = source
+	}
 }
 
 func (b *Book) place(loc protocol.StoreID) *place {

@@ -100,14 +100,22 @@ func (c *Change) UnmarshalJSON(data []byte) error {
 }
 
 func (c *Change) check() error {
+	if d := c.Decided; d != nil && (len(d.Who) > whoBytesMax || len(d.Note) > noteBytesMax) {
+		return fmt.Errorf("%w: who of %d bytes, note of %d", errChange, len(d.Who), len(d.Note))
+	}
 	if d := c.Decided; d != nil && d.Residue {
-		if d.Action != protocol.DecideDismiss && d.Action != protocol.DecideWriteOff || d.ID == "" {
+		if d.Action != protocol.DecideDismiss && d.Action != protocol.DecideWriteOff || !isResidue(d.ID) || len(d.ID) > residueIDBytesMax {
 			return fmt.Errorf("%w: %.40q of residue %.80q", errChange, d.Action, d.ID)
 		}
 		return nil
 	}
-	if c.Source == "" || c.Location == "" || len(c.Source) > protocol.NameBytesMax || len(c.Location) > protocol.NameBytesMax || len(c.SnapshotID) > snapshotIDBytesMax || strings.Contains(c.Source, "/") || strings.Contains(string(c.Location), "/") {
-		return fmt.Errorf("%w: source %.80q, location %.80q", errChange, c.Source, c.Location)
+	for _, name := range []string{c.Source, string(c.Location)} {
+		if err := protocol.CheckName(name); err != nil {
+			return fmt.Errorf("%w: name %.80q: %w", errChange, name, err)
+		}
+	}
+	if len(c.SnapshotID) > snapshotIDBytesMax || len(c.Type) > protocol.NameBytesMax {
+		return fmt.Errorf("%w: snapshot id of %d bytes, type of %d", errChange, len(c.SnapshotID), len(c.Type))
 	}
 	if d := c.Decided; d != nil && d.Action != protocol.DecideDismiss && d.Action != protocol.DecideAdopt {
 		return fmt.Errorf("%w: %.40q", errChange, d.Action)
@@ -117,12 +125,9 @@ func (c *Change) check() error {
 		return fmt.Errorf("%w: columns of %d rows are not of one length", errChange, n)
 	}
 	for i := range n {
-		if c.SKUs[i] == "" || len(c.SKUs[i]) > protocol.SKUBytesMax || strings.IndexByte(opsKnown, c.Ops[i]) < 0 || strings.IndexByte(cutLetters, c.Cuts[i]) < 0 || c.Cycles[i] > cyclesMax {
+		if !possible(c.SKUs[i]) || strings.IndexByte(opsKnown, c.Ops[i]) < 0 || strings.IndexByte(cutLetters, c.Cuts[i]) < 0 || c.Cycles[i] > cyclesMax {
 			return fmt.Errorf("%w: row %d", errChange, i)
 		}
-	}
-	if c.Refused != nil && len(c.Refused.Exceptions) > exceptionsMax {
-		return fmt.Errorf("%w: %d exceptions", errChange, len(c.Refused.Exceptions))
 	}
 	return nil
 }
@@ -152,10 +157,7 @@ func (b *Book) Apply(c *Change) {
 
 // told takes what a statement tells of its location.
 func (b *Book) told(p *pair, c *Change) {
-	p.kind, p.agents = c.Type, c.Agents
-	if p.first == "" {
-		p.first = c.Source
-	}
+	p.place.stated(c.Source, c.Type, c.Agents)
 	b.dirtyPlaces[hash(placeShards, string(p.location))] = true
 }
 
@@ -209,7 +211,7 @@ func (w *whole) park(id string) {
 			return
 		}
 	}
-	if len(w.exceptions) < exceptionsMax {
+	if len(w.exceptions) < exceptionsMax && len(id) <= protocol.IDBytesMax {
 		w.exceptions = append(w.exceptions, id)
 	}
 }

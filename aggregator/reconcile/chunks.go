@@ -42,7 +42,7 @@ func (b *Book) Chunks(emit func(no uint32, data []byte)) error {
 }
 
 func (d *Dropped) all() []*uint64 {
-	return []*uint64{&d.Agreeing, &d.Dismissed, &d.Open, &d.Residues}
+	return []*uint64{&d.Agreeing, &d.Dismissed, &d.Open, &d.Decided}
 }
 
 func (b *Book) appendRows(s uint16) []byte {
@@ -207,7 +207,7 @@ func (b *Book) restorePlaces(r *reader, no uint16) {
 
 func (b *Book) restoreDecided(r *reader, no uint16) {
 	for len(r.b) > 0 && !r.bad {
-		id := r.text(1 << 10)
+		id := r.text(residueIDBytesMax)
 		d := &residueDecision{state: state(r.byte(byte(stateMax))), quantity: r.int()}
 		if x := r.decision(); x != nil {
 			d.decision = *x

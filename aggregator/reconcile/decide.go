@@ -3,6 +3,7 @@ package reconcile
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"tillwire/protocol"
 )
@@ -14,7 +15,7 @@ func (b *Book) Decide(id, action, who, note string, nowUS int64) (*Change, *prot
 	if !ok {
 		return nil, protocol.NewProblem(404, "unknown_reconciliation", "No such reconciliation", clip(id, 200), "GET /v1/reconciliations lists them")
 	}
-	if done := map[string]string{protocol.DecideAdopt: "adopted", protocol.DecideDismiss: "dismissed", protocol.DecideWriteOff: "adopted"}[action]; done == v.State && v.DecidedBy != "" {
+	if done := map[string]string{protocol.DecideAdopt: "adopted", protocol.DecideDismiss: "dismissed", protocol.DecideWriteOff: "adopted"}[action]; done == v.State && !v.DecidedAt.IsZero() {
 		return nil, nil //nolint:nilnil // no change and no problem
 	}
 	if !slices.Contains(v.Actions, action) {
@@ -27,7 +28,7 @@ func (b *Book) Decide(id, action, who, note string, nowUS int64) (*Change, *prot
 	case action == protocol.DecideDismiss && note == "":
 		return nil, protocol.NewProblem(422, "note_required", "A dismissal needs a note", "/note is empty", "say what explains the difference, for whoever looks next")
 	}
-	d := &Decision{ID: id, Action: action, Who: clip(who, whoBytesMax), Note: note, SKU: string(v.SKU)}
+	d := &Decision{ID: id, Action: action, Who: clip(who, whoBytesMax), Note: strings.ToValidUTF8(note, ""), SKU: string(v.SKU)}
 	c := &Change{Source: v.Source, Location: v.Location, SnapshotID: v.SnapshotID, AsOfUS: v.AsOf.UnixMicro(), NowUS: nowUS, Decided: d}
 	if x := b.residue(id); x != nil {
 		d.Residue, d.Quantity = true, int64(x.Quantity)

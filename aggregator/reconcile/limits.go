@@ -7,16 +7,19 @@ import "tillwire/protocol"
 const (
 	locationRowsMax    = 100_000
 	rowsMax            = 2_000_000
-	dropShare          = 10 // one in so many
+	pairsMax           = 200_000 // sources of locations, and locations
+	dropShare          = 10      // one in so many
 	residuesMax        = 100_000
 	residueDecidedMax  = 100_000
 	pageMax            = 1000
 	exceptionsMax      = 1000 // parts of one parked statement
 	changeRowsMax      = 500  // of one change, so that it fits into a record whatever the SKUs
+	residueIDBytesMax  = 16 + 3*protocol.IDBytesMax + protocol.NameBytesMax + protocol.SKUBytesMax
 	noteBytesMax       = 500
 	whoBytesMax        = 200
 	snapshotIDBytesMax = 2 * protocol.IDBytesMax // a document's id and the number of its part
 	cyclesMax          = 1_000_000
+	momentMaxUS        = 253402300799_000_000 // the end of the year 9999
 )
 
 // Where rules state nothing.

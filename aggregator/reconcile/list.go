@@ -101,6 +101,9 @@ func (b *Book) listRows(f *Filter, out []protocol.Reconciliation) []protocol.Rec
 		at, _ = slices.BinarySearchFunc(b.pairs, &pair{place: &place{location: loc}, source: source}, comparePairs)
 	}
 	state := slices.Index(stateNames[:], f.State)
+	if f.State != "" && state < 0 {
+		return out
+	}
 	for _, p := range b.pairs[at:] {
 		if f.Source != "" && p.source != f.Source || f.Location != "" && p.location != f.Location || state >= 0 && p.states[state] == 0 {
 			continue
@@ -169,7 +172,8 @@ func decidedBy(v *protocol.Reconciliation, d *decision) {
 	}
 }
 
-func at(us int64) time.Time { return time.UnixMicro(us).UTC() }
+// at shows a moment; what no calendar of JSON has becomes its end.
+func at(us int64) time.Time { return time.UnixMicro(max(0, min(us, momentMaxUS))).UTC() }
 
 // reason says in words why a row is in its state.
 func (b *Book) reason(r *row, owner string, owned bool) string {

@@ -43,19 +43,23 @@ type residueDecision struct {
 // Residue takes the aged residue as it is now, in place of what was offered
 // before. It is no part of the state; what was decided of it is.
 func (b *Book) Residue(rows []ResidueRow, nowUS int64) {
-	b.residues = make([]residue, 0, min(len(rows), residuesMax))
+	b.residues, b.unlisted = make([]residue, 0, len(rows)), 0
 	for _, r := range rows {
 		source := r.Kind + ":" + slashes.Replace(r.Name)
-		b.residues = append(b.residues, residue{ResidueRow: r, source: source, id: source + "/" + string(r.Location) + "/" + string(r.SKU), seenUS: nowUS})
+		id := strings.ToValidUTF8(source+"/"+string(r.Location)+"/"+string(r.SKU), "\ufffd")
+		if !isResidue(id) || len(id) > residueIDBytesMax {
+			b.unlisted++
+			continue
+		}
+		b.residues = append(b.residues, residue{ResidueRow: r, source: source, id: id, seenUS: nowUS})
 	}
 	slices.SortFunc(b.residues, func(x, y residue) int { return cmp.Or(cmp.Compare(x.id, y.id), cmp.Compare(x.SinceUS, y.SinceUS)) })
 	b.residues = slices.CompactFunc(b.residues, func(x, y residue) bool { return x.id == y.id })
-	b.residuesCut = 0
 	if n := len(b.residues) - residuesMax; n > 0 { // the youngest wait for their turn
 		slices.SortStableFunc(b.residues, func(x, y residue) int { return cmp.Compare(x.SinceUS, y.SinceUS) })
 		b.residues = slices.Clip(b.residues[:residuesMax])
 		slices.SortFunc(b.residues, func(x, y residue) int { return cmp.Compare(x.id, y.id) })
-		b.residuesCut = n
+		b.unlisted += n
 	}
 }
 
@@ -124,7 +128,7 @@ func (b *Book) decideResidue(d *Decision, to state, x *decision) {
 	for _, id := range ids[:residueDecidedMax/dropShare] {
 		delete(b.decided, id)
 		b.dirtyResidues[hash(residueShards, id)] = true
-		b.drops.Residues++
+		b.drops.Decided++
 	}
 	b.dirtyBook = true
 }

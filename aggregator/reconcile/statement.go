@@ -2,7 +2,9 @@ package reconcile
 
 import (
 	"fmt"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"tillwire/protocol"
 )
@@ -38,15 +40,17 @@ type Line struct {
 
 // Refusals of a whole statement.
 const (
-	RefusedOlder   = "snapshot_older"
-	RefusedZeroing = "mass_zeroing"
+	RefusedOlder      = "snapshot_older"
+	RefusedZeroing    = "mass_zeroing"
+	RefusedImpossible = "statement_impossible" // a name that no source or location can have
+	RefusedLocations  = "too_many_locations"
 )
 
 // Judgement is what becomes of a statement. The caller journals the statement
 // with the stances, or parks it where it is refused, then journals and applies
 // the changes, all in one commit.
 type Judgement struct {
-	Refused string // "", RefusedOlder, RefusedZeroing
+	Refused string // "" = it is taken or kept as drift; else Refused…
 	Reason  string
 	Owner   string
 	Cut     string            // own | acknowledged | inferred, of its least certain line
@@ -57,19 +61,19 @@ type Judgement struct {
 
 // Judge decides what becomes of a statement. It changes nothing.
 func (b *Book) Judge(st *Statement) *Judgement {
-	pl := place{location: st.Location, first: st.Source}
-	if known := b.places[st.Location]; known != nil && known.first != "" {
+	pl := place{location: st.Location}
+	if known := b.places[st.Location]; known != nil {
 		pl.first = known.first
 	}
-	pl.kind, pl.agents = st.Type, st.HasAgents
+	pl.stated(st.Source, st.Type, st.HasAgents)
 	was := b.lookup(st.Source, st.Location)
 	if was == nil {
 		was = &pair{place: &pl, source: st.Source}
 	}
-	j := hearing{b: b, st: st, was: was, whole: was.rows[""], atUS: min(st.AsOfUS, st.NowUS)}
+	j := hearing{b: b, st: st, was: was, whole: was.rows[""], atUS: max(0, min(st.AsOfUS, st.NowUS))}
 	j.Owner = b.owner(&pl)
 	j.owned = owns(st.Source, j.Owner)
-	if j.owned && j.refuse() {
+	if j.impossible() || j.owned && j.refuse() {
 		return &j.Judgement
 	}
 	j.approved = j.owned && j.isApproved()
@@ -94,6 +98,19 @@ type hearing struct {
 
 func (j *hearing) isApproved() bool {
 	return j.whole != nil && j.whole.state == stateAdopted && j.whole.snapshot == j.st.SnapshotID
+}
+
+// impossible keeps what could not be applied out of the journal.
+func (j *hearing) impossible() bool {
+	if err := j.change().check(); err != nil {
+		j.Refused, j.Reason = RefusedImpossible, err.Error()
+		return true
+	}
+	if len(j.b.pairs) >= pairsMax && j.b.lookup(j.st.Source, j.st.Location) == nil {
+		j.Refused, j.Reason = RefusedLocations, fmt.Sprintf("%d sources of locations are known, which is the most", pairsMax)
+		return true
+	}
+	return false
 }
 
 // refuse turns a whole statement away. An older one needs no row: what it is older
@@ -196,11 +213,11 @@ type verdict struct {
 
 // line judges one line: see README.md for the picture.
 func (j *hearing) line(l *Line) verdict {
-	r := j.was.rows[l.SKU]
-	if l.SKU == "" {
-		r = nil
-	}
 	v := verdict{cut: cutOwn}
+	if !possible(l.SKU) {
+		return v // stays drift, without a row
+	}
+	r := j.was.rows[l.SKU]
 	switch {
 	case j.st.Acknowledged:
 		v.cut = cutAcknowledged
@@ -245,17 +262,16 @@ func (j *hearing) differs(l *Line, r *row, v *verdict) {
 	if same && j.atUS == r.asOfUS {
 		return // the same statement again is no further one
 	}
-	v.cycles, v.op = 1, opOpen
-	if live {
-		v.op = opDiffers
-	}
-	if !same {
-		v.cycles = 1
-	} else {
+	switch v.cycles = 1; {
+	case same:
 		v.cycles, v.op = min(r.cycles+1, cyclesMax), opAgain
 		if r.state == stateDismissed {
 			return // somebody has explained this difference
 		}
+	case live:
+		v.op = opDiffers
+	default:
+		v.op = opOpen
 	}
 	if j.owned && int(v.cycles) >= j.b.rules.AgreeCycles {
 		v.anchor = true
@@ -269,7 +285,7 @@ func (j *hearing) conclude(pl *place) {
 	if !j.owned {
 		j.Reason = "kept as evidence: " + notRecord(j.st.Source, j.Owner)
 	}
-	settles := j.st.Complete && j.owned && !j.approved && j.whole != nil && j.whole.state == stateOpen && j.whole.snapshot != j.st.SnapshotID && j.atUS >= j.whole.asOfUS
+	settles := j.st.Complete && j.owned && j.whole != nil && j.whole.state == stateOpen && j.whole.snapshot != j.st.SnapshotID && j.atUS >= j.whole.asOfUS
 	taken := j.owned && (j.taken > 0 || len(j.st.Lines) == 0) && j.atUS > j.was.adoptedUS
 	known := j.b.places[j.st.Location]
 	news := known == nil || known.kind != pl.kind || known.agents != pl.agents || known.first != pl.first
@@ -293,11 +309,18 @@ func zeroingReason(zeroed, nonZero int64) string {
 	return fmt.Sprintf("it would set %d of %d articles with stock to zero", zeroed, nonZero)
 }
 
-func moment(us int64) string { return time.UnixMicro(us).UTC().Format(time.RFC3339) }
+func moment(us int64) string { return at(us).Format(time.RFC3339) }
 
+// clip keeps a text within n bytes, and as JSON would give it back.
 func clip(s string, n int) string {
 	if len(s) > n {
-		return s[:n]
+		s = s[:n]
 	}
-	return s
+	return strings.ToValidUTF8(s, "")
+}
+
+// possible tells whether a row can be about an article: SKU "" is the whole
+// statement.
+func possible(sku protocol.SKU) bool {
+	return sku != "" && len(sku) <= protocol.SKUBytesMax && utf8.ValidString(string(sku))
 }
