@@ -63,11 +63,11 @@ func (r *docReader) ack(where at, name string) error {
 		r.invalid(ptr(), "is no journal: write store/agent, or store/agent:epoch")
 		return nil
 	}
-	if a.Seq, err = strconv.ParseUint(string(v), 10, 64); err != nil {
-		r.invalid(ptr(), "must be the highest seq processed: a whole number from 0")
-		return nil
-	}
+	seq, wrong := strconv.ParseUint(string(v), 10, 64)
+	a.Seq = seq
 	switch n := len(r.e.Acks); {
+	case wrong != nil:
+		r.invalid(ptr(), "must be the highest seq processed: a whole number from 0")
 	case n < AcksMax:
 		r.e.Acks = append(r.e.Acks, a)
 	case n == AcksMax && !r.acksMore:

@@ -68,8 +68,11 @@ func TestDecodeAcknowledged(t *testing.T) {
 		t.Fatal(p)
 	}
 	want := []JournalAck{
-		{Origin{"DC1", "feed:wms"}, 0, 1<<64 - 1}, {Origin{"DC1", "feed:wms"}, 7, 0},
-		{Origin{"S0042", "server"}, 0, 187}, {Origin{"S0042", "server"}, 2, 5}, {Origin{"S0042", "till-03"}, 0, 12},
+		{Origin{"DC1", "feed:wms"}, 0, 1<<64 - 1},
+		{Origin{"DC1", "feed:wms"}, 7, 0},
+		{Origin{"S0042", "server"}, 0, 187},
+		{Origin{"S0042", "server"}, 2, 5},
+		{Origin{"S0042", "till-03"}, 0, 12},
 	}
 	if d := cmp.Diff(e.Acks, want); d != "" {
 		t.Error(d)

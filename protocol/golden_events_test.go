@@ -86,8 +86,16 @@ func laterEvents(doc func(Kind, string, ...Line) Event) []goldenEvent {
 		}
 	}
 	return slices.Concat([]goldenEvent{
-		{"receipt", receipt}, {"transfer", out}, {"status-change", status}, {"snapshot", snapshot}, {"hold", hold}, {"advice", advice},
-		{"kit", kit}, {"clock", clock}, {"count-siblings", siblings}, {"sale-late", late},
+		{"receipt", receipt},
+		{"transfer", out},
+		{"status-change", status},
+		{"snapshot", snapshot},
+		{"hold", hold},
+		{"advice", advice},
+		{"kit", kit},
+		{"clock", clock},
+		{"count-siblings", siblings},
+		{"sale-late", late},
 	}, []goldenEvent{ // of the aggregator's own journals: never on the link, but in exports
 		{"reservation", own(KindReservation, "r:1", `{"id":"web-100234","state":"held"}`)},
 		{"item", own(KindItem, "i:1", `{"sku":"BASKET-1","kit":[{"sku":"2100045","quantity":0.25}],"version":1}`)},

@@ -87,7 +87,7 @@ func TestParseRCN(t *testing.T) {
 			}
 		})
 	}
-	if _, err := (Schemes(nil)).Parse(rcn("281234503997")); !errors.Is(err, ErrNoScheme) {
+	if _, err := Schemes(nil).Parse(rcn("281234503997")); !errors.Is(err, ErrNoScheme) {
 		t.Error(err)
 	}
 	if _, err := (Schemes{{Prefix: "28", ItemDigits: 9, PriceDigits: 9}}).Parse(rcn("281234503997")); err == nil {

@@ -54,26 +54,31 @@ func TestWrongWireType(t *testing.T) {
 		decode func(field []byte) error
 	}{
 		{
-			"Event", fBody, []protowire.Number{
+			"Event", fBody,
+			[]protowire.Number{
 				fID, fStore, fDocumentID, fRegister, fBusinessDate, fTraceparent, fLine, fOrderID, fHoldID, fOriginalDocument, fOriginalStore,
 				fVoids, fSource, fAdviceID, fTransferID, fCounterparty, fSession, fZone, fReason, fAction, fAck, fBody,
 			},
 			func(f []byte) error { return decode(slices.Concat(event, f)) },
 		},
 		{
-			"Line", lStance, []protowire.Number{lSKU, lUOM, lZone, lRawCode, lSiblingCut},
+			"Line", lStance,
+			[]protowire.Number{lSKU, lUOM, lZone, lRawCode, lSiblingCut},
 			func(f []byte) error { return decode(in(fLine, event, slices.Concat(line, f))) },
 		},
 		{
-			"SiblingCut", cSeq, []protowire.Number{cAgent},
+			"SiblingCut", cSeq,
+			[]protowire.Number{cAgent},
 			func(f []byte) error { return decode(in(fLine, event, in(lSiblingCut, line, slices.Concat(cut, f)))) },
 		},
 		{
-			"JournalAck", cStore, []protowire.Number{cAgent, cStore},
+			"JournalAck", cStore,
+			[]protowire.Number{cAgent, cStore},
 			func(f []byte) error { return decode(in(fAck, event, slices.Concat(ack, f))) },
 		},
 		{
-			"FrameHeader", hDictID, []protowire.Number{hPrevChain, hLastChain, hTraceparent},
+			"FrameHeader", hDictID,
+			[]protowire.Number{hPrevChain, hLastChain, hTraceparent},
 			func(f []byte) error { _, _, err := new(Frame).decodeHeader(slices.Concat(header, f)); return err },
 		},
 	} {
