@@ -25,13 +25,13 @@ func judge(b *Book, st *Statement) string {
 	if j.Refused != "" {
 		return j.Refused
 	}
-	return fmt.Sprint(j.Stances)
+	return fmt.Sprintf("%v", j.Stances)
 }
 
 func TestRulesOfStatements(t *testing.T) {
 	first := Line{SKU: "X", Stated: q(5), Book: q(0)}
 	sure := Line{SKU: "X", Stated: q(5), Book: q(7), Anchored: true}
-	close := Line{SKU: "X", Stated: q(5), Book: q(7), Anchored: true, Foreign: true}
+	near := Line{SKU: "X", Stated: q(5), Book: q(7), Anchored: true, Foreign: true}
 	equal := Line{SKU: "X", Stated: q(7), Book: q(7), Anchored: true, Foreign: true}
 	cases := []struct {
 		name  string
@@ -42,14 +42,14 @@ func TestRulesOfStatements(t *testing.T) {
 	}{
 		{"a position's first statement is the number", nil, []*Statement{says("wms", 10, first)}, []string{"[0]"}, ""},
 		{"the record's statement with a sure cut is the number", nil, []*Statement{says("wms", 10, sure)}, []string{"[0]"}, ""},
-		{"an uncertain difference waits until it was stated twice", nil, []*Statement{says("wms", 10, close), says("wms", 20, close)}, []string{"[1]", "[0]"}, "adopted 2"},
-		{"another difference begins to count anew", nil, []*Statement{says("wms", 10, close), says("wms", 20, Line{SKU: "X", Stated: q(4), Book: q(7), Anchored: true, Foreign: true})}, []string{"[1]", "[1]"}, "open 1"},
-		{"what agrees again is settled", nil, []*Statement{says("wms", 10, close), says("wms", 20, equal)}, []string{"[1]", "[0]"}, "settled 1"},
+		{"an uncertain difference waits until it was stated twice", nil, []*Statement{says("wms", 10, near), says("wms", 20, near)}, []string{"[1]", "[0]"}, "adopted 2"},
+		{"another difference begins to count anew", nil, []*Statement{says("wms", 10, near), says("wms", 20, Line{SKU: "X", Stated: q(4), Book: q(7), Anchored: true, Foreign: true})}, []string{"[1]", "[1]"}, "open 1"},
+		{"what agrees again is settled", nil, []*Statement{says("wms", 10, near), says("wms", 20, equal)}, []string{"[1]", "[0]"}, "settled 1"},
 		{"who is not the record never moves stock", nil, []*Statement{says("wms", 10, first), says("erp", 20, sure), says("erp", 30, sure)}, []string{"[0]", "[1]", "[1]"}, "open 2"},
 		{"unless the table says that it is", func(r *Rules) { r.Owners = []Owner{{Location: "DC1", Source: "erp"}} }, []*Statement{says("wms", 10, sure), says("erp", 20, sure)}, []string{"[1]", "[0]"}, "open 1"},
 		{"a type's record", func(r *Rules) { r.Owners = []Owner{{Type: "dc", Source: "erp"}} }, []*Statement{says("wms", 10, sure)}, []string{"[1]"}, "open 1"},
 		{"an older statement is refused", nil, []*Statement{says("wms", 10, first), says("wms", 9, sure)}, []string{"[0]", "snapshot_older"}, ""},
-		{"what it acknowledged is a sure cut", nil, []*Statement{acknowledged(says("wms", 10, close))}, []string{"[0]"}, ""},
+		{"what it acknowledged is a sure cut", nil, []*Statement{acknowledged(says("wms", 10, near))}, []string{"[0]"}, ""},
 		{"mass zeroing waits for an approval", nil, []*Statement{zeroing(says("wms", 10, first), 30, 100)}, []string{"mass_zeroing"}, "open 0"},
 		{"a few zeroes do not", nil, []*Statement{zeroing(says("wms", 10, first), 20, 100)}, []string{"[0]"}, ""},
 		{"nor does an almost empty location", nil, []*Statement{zeroing(says("wms", 10, first), 19, 19)}, []string{"[0]"}, ""},
