@@ -67,7 +67,7 @@ func (b *Book) applyDecision(c *Change) {
 			r.why = whyApproved
 		}
 	})
-	if to == stateAdopted && d.SKU != "" {
+	if to == stateAdopted {
 		p.adoptedUS = max(p.adoptedUS, c.AsOfUS)
 		b.dirtyPlaces[hash(placeShards, string(p.location))] = true
 	}

@@ -123,7 +123,7 @@ func TestBookIsItsChanges(t *testing.T) {
 						newest = max(newest, r.AsOf.UnixMicro())
 					}
 				}
-			case 1:
+			case 1: // sometimes approved
 				st.Zeroed, st.NonZero = 90, 100
 				for _, c := range b.Judge(st).Changes {
 					if source == "wms" {

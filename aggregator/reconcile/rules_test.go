@@ -350,6 +350,9 @@ func TestMassZeroingIsApprovedWhole(t *testing.T) {
 	if d := cmp.Diff(want, c.Decided.Adoption); d != "" {
 		t.Error(d)
 	}
+	if j := b.Judge(says("wms", 9)); j.Refused != RefusedOlder {
+		t.Errorf("older than what was approved: %+v", j)
+	}
 	if got := judge(b, bad); got != "[0 0]" {
 		t.Errorf("once more after the approval: %s", got)
 	}
