@@ -61,13 +61,14 @@ const (
 	lRawCode
 	lSiblingCut
 	lStance
+	lCutsFollow
 )
 
 var (
 	eventMessage = message{fBody, bytesFields(
 		fID, fStore, fDocumentID, fRegister, fBusinessDate, fTraceparent, fLine, fOrderID, fHoldID, fOriginalDocument, fOriginalStore,
 		fVoids, fSource, fAdviceID, fTransferID, fCounterparty, fSession, fZone, fReason, fAction, fAck, fBody)}
-	lineMessage = message{lStance, bytesFields(lSKU, lUOM, lZone, lRawCode, lSiblingCut)}
+	lineMessage = message{lCutsFollow, bytesFields(lSKU, lUOM, lZone, lRawCode, lSiblingCut)}
 )
 
 // AppendEvent appends e in protobuf wire format, fields in ascending order and
@@ -87,7 +88,7 @@ func AppendEvent(b []byte, e *Event) []byte {
 		b = protowire.AppendTag(b, fLine, protowire.BytesType)
 		at := len(b)
 		b = append(b, 0) // most lines are under 128 bytes: one length byte, widened below if not
-		b = appendLine(b, &e.Lines[i])
+		b = appendLine(b, &e.Lines[i], before(e.Lines, i))
 		b = fixLength(b, at)
 	}
 	b = appendString(b, fOrderID, e.OrderID)
@@ -123,7 +124,15 @@ func AppendEvent(b []byte, e *Event) []byte {
 	return b
 }
 
-func appendLine(b []byte, l *Line) []byte {
+// before is what the line before line i says of sibling journals.
+func before(lines []Line, i int) []SiblingCut {
+	if i == 0 {
+		return nil
+	}
+	return lines[i-1].Cuts
+}
+
+func appendLine(b []byte, l *Line, before []SiblingCut) []byte {
 	b = appendUint(b, lLine, uint64(l.Line))
 	b = appendString(b, lSKU, string(l.SKU))
 	b = appendSint(b, lQuantity, int64(l.Quantity))
@@ -136,10 +145,14 @@ func appendLine(b []byte, l *Line) []byte {
 	b = appendUint(b, lCut, l.Cut)
 	b = appendString(b, lZone, l.Zone)
 	b = appendString(b, lRawCode, l.RawCode)
+	follow := cutsFollow(l.Cuts, before)
 	for i := range l.Cuts {
-		b = appendCut(b, &l.Cuts[i])
+		if follow == 0 || l.Cuts[i] != before[i] {
+			b = appendCut(b, &l.Cuts[i])
+		}
 	}
-	return appendUint(b, lStance, uint64(l.Stance))
+	b = appendUint(b, lStance, uint64(l.Stance))
+	return appendUint(b, lCutsFollow, follow)
 }
 
 // DecodeEvent reads event bytes. Strings are copied out of b. Unknown fields
@@ -185,7 +198,8 @@ func (e *Event) setField(f field) error {
 			return fmt.Errorf("%w: more than %d lines", ErrMalformed, DocumentLinesMax)
 		}
 		e.Lines = append(e.Lines, Line{})
-		return e.Lines[len(e.Lines)-1].decode(f.raw)
+		last := len(e.Lines) - 1
+		return e.Lines[last].decode(f.raw, before(e.Lines, last))
 	case fVoidsKind:
 		return narrow(&e.VoidsKind, f.num)
 	case fDirection:
@@ -277,15 +291,27 @@ func (e *Event) stringField(n protowire.Number) *string {
 	return nil
 }
 
-func (l *Line) decode(b []byte) error {
+func (l *Line) decode(b []byte, before []SiblingCut) error {
+	follow := false
 	for len(b) > 0 {
 		f, rest, err := lineMessage.next(b)
 		if err != nil {
 			return err
 		}
 		b = rest
+		if f.number == lCutsFollow {
+			if follow = f.num == 1; f.num > 1 {
+				return fmt.Errorf("line field %d: %w: %d is no boolean of ours", f.number, ErrMalformed, f.num)
+			}
+			continue
+		}
 		if err := l.setField(f); err != nil {
 			return fmt.Errorf("line field %d: %w", f.number, err)
+		}
+	}
+	if follow {
+		if err := l.followCuts(before); err != nil {
+			return err
 		}
 	}
 	if l.SKU == "" || len(l.SKU) > SKUBytesMax || l.Quantity > QuantityMax || l.Quantity < -QuantityMax {

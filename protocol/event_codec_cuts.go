@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -63,6 +64,46 @@ func (m *message) journalAt(b []byte) (a JournalAck, err error) {
 		return a, fmt.Errorf("%w: a cut without a journal's name, or with one above %d bytes", ErrMalformed, NameBytesMax)
 	}
 	return a, nil
+}
+
+// cutsFollow is 1 where a line's cuts are those of the line before it but for some
+// seqs: then only these are written. Nearly every line of a count is such a line,
+// and without this a long count in a shop of many tills would not fit a record.
+func cutsFollow(cuts, before []SiblingCut) uint64 {
+	if len(cuts) == 0 || len(cuts) != len(before) {
+		return 0
+	}
+	for i := range cuts {
+		if cuts[i].Agent != before[i].Agent || cuts[i] != before[i] && agentAt(before, cuts[i].Agent) != i {
+			return 0
+		}
+	}
+	return 1
+}
+
+func agentAt(cuts []SiblingCut, a AgentID) int {
+	return slices.IndexFunc(cuts, func(c SiblingCut) bool { return c.Agent == a })
+}
+
+// followCuts completes cuts of which only the changed ones were written. Lines
+// without a change share their cuts: nobody may write into them.
+func (l *Line) followCuts(before []SiblingCut) error {
+	if len(before) == 0 {
+		return fmt.Errorf("%w: cuts that follow no others", ErrMalformed)
+	}
+	changed := l.Cuts
+	if l.Cuts = slices.Clip(before); len(changed) == 0 {
+		return nil
+	}
+	l.Cuts = slices.Clone(before)
+	for _, c := range changed {
+		i := agentAt(before, c.Agent)
+		if i < 0 {
+			return fmt.Errorf("%w: a cut over %s follows none", ErrMalformed, c.Agent)
+		}
+		l.Cuts[i] = c
+	}
+	return nil
 }
 
 func (l *Line) decodeCut(b []byte) error {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 )
 
@@ -43,6 +44,10 @@ func TestHostileCuts(t *testing.T) {
 		{"a cut of tomorrow says more", cuts(slices.Clip(cut).raw(cStore, long).num(9, 1), 1), nil},
 		{"a cut that ends early", cuts(cut[:len(cut)-1], 1), ErrTruncated},
 		{"as many acks as may be", acks(ack, AcksMax), nil},
+		{"cuts that follow none", slices.Clip(base).raw(fLine, string(slices.Clip(line).num(lCutsFollow, 1))), ErrMalformed},
+		{"a cut that follows none", cuts(cut, 1).raw(fLine, string(slices.Clip(line).raw(lSiblingCut, string(pb{}.raw(cAgent, "till-03"))).num(lCutsFollow, 1))), ErrMalformed},
+		{"cuts that follow twice over", cuts(cut, 1).raw(fLine, string(slices.Clip(line).num(lCutsFollow, 2))), ErrMalformed},
+		{"cuts that follow", cuts(cut, 1).raw(fLine, string(slices.Clip(line).num(lCutsFollow, 1))), nil},
 		{"an ack too many", acks(ack, AcksMax+1), ErrMalformed},
 		{"an ack without a store", acks(cut, 1), ErrMalformed},
 		{"an ack of a long store", acks(slices.Clip(cut).raw(cStore, long), 1), ErrMalformed},
@@ -60,21 +65,75 @@ func TestHostileCuts(t *testing.T) {
 	}
 }
 
-// TestFullestCount: the largest count that the limits allow is larger than a
-// record: RecordBytesMax, not the sum of the others, is the bound, and it holds.
-func TestFullestCount(t *testing.T) {
+// longCount is a count of as many lines as may be, each cut over so many tills, of
+// which some sold since the line before.
+func longCount(tills, sold int) *Event {
 	e := goldenEvents()[3].Event
-	cuts := make([]SiblingCut, CutsMax)
-	for i := range cuts {
-		cuts[i] = SiblingCut{Agent: AgentID("till-" + strconv.Itoa(i)), Epoch: 1, Seq: 1 << 40}
-	}
 	e.Lines = nil
+	cuts := make([]SiblingCut, tills)
+	for i := range cuts {
+		cuts[i] = SiblingCut{Agent: AgentID("till-" + strconv.Itoa(i)), Epoch: 1, Seq: 1 << 20}
+	}
 	for i := range DocumentLinesMax {
-		e.Lines = append(e.Lines, Line{Line: i + 1, SKU: "A", Cuts: cuts})
+		cuts = slices.Clone(cuts)
+		for k := range sold {
+			cuts[(i*sold+k)%tills].Seq++
+		}
+		e.Lines = append(e.Lines, Line{
+			Line: i + 1, SKU: "04006381333931", Quantity: Units(12), UOM: "EA", Cut: 1 << 20, Cuts: cuts,
+			CountedAt: Stamp{goldenStartUS + int64(i), 60}, Zone: "aisle 4",
+		})
+	}
+	return &e
+}
+
+// TestLongCounts: the longest count fits a record in a shop of 64 tills of which
+// two sell between any two lines; what does not fit is refused, and whole.
+func TestLongCounts(t *testing.T) {
+	for _, c := range []struct{ tills, sold int }{{1, 1}, {20, 2}, {CutsMax, 0}, {CutsMax, 2}, {CutsMax, 6}} {
+		e := longCount(c.tills, c.sold)
+		rec := AppendRecord(nil, 1<<62, e)
+		var got Event
+		if _, err := DecodeRecord(rec, &got); err != nil {
+			t.Fatalf("%d tills, %d sell: %d bytes: %v", c.tills, c.sold, len(rec), err)
+		}
+		if d := cmp.Diff(&got, e); d != "" {
+			t.Fatal(d)
+		}
+		t.Logf("%d lines, %d tills of which %d sell between lines: %d bytes of %d", len(e.Lines), c.tills, c.sold, len(rec), RecordBytesMax)
 	}
 	var size *SizeError
-	if _, err := DecodeRecord(AppendRecord(nil, 1, &e), &Event{}); !errors.As(err, &size) || size.Max != RecordBytesMax {
+	if _, err := DecodeRecord(AppendRecord(nil, 1, longCount(CutsMax, CutsMax)), &Event{}); !errors.As(err, &size) || size.Max != RecordBytesMax {
 		t.Fatal(err)
+	}
+}
+
+// TestCutsThatDoNotFollow are written whole.
+func TestCutsThatDoNotFollow(t *testing.T) {
+	a, b := SiblingCut{"a", 1, 1}, SiblingCut{"b", 1, 1}
+	later := SiblingCut{"a", 1, 2}
+	for name, cuts := range map[string][2][]SiblingCut{
+		"one more":           {{a}, {a, b}},
+		"one less":           {{a, b}, {a}},
+		"none any more":      {{a, b}, nil},
+		"another order":      {{a, b}, {b, a}},
+		"another agent":      {{a}, {b}},
+		"one agent twice":    {{a, later}, {a, {"a", 1, 3}}},
+		"nothing, then some": {nil, {a}},
+		"the same":           {{a, b}, {a, b}},
+		"another epoch":      {{a, b}, {{"a", 2, 1}, b}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := goldenEvents()[3].Event
+			e.Lines = []Line{{Line: 1, SKU: "A", Cuts: cuts[0]}, {Line: 2, SKU: "A", Cuts: cuts[1]}}
+			var got Event
+			if err := DecodeEvent(AppendEvent(nil, &e), &got); err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(got, e); d != "" {
+				t.Fatal(d)
+			}
+		})
 	}
 }
 

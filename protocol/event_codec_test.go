@@ -62,7 +62,14 @@ func drawEvent(t *rapid.T) *Event {
 		e.ID[0] = 1
 	}
 	for range rapid.IntRange(0, 6).Draw(t, "lines") {
-		e.Lines = append(e.Lines, drawLine(t))
+		l := drawLine(t)
+		if n := len(e.Lines); n > 0 && rapid.Bool().Draw(t, "follows") { // the cuts of the line before, some of them moved on
+			l.Cuts = slices.Clone(e.Lines[n-1].Cuts)
+			for i := range l.Cuts {
+				l.Cuts[i].Seq += rapid.Uint64Max(1).Draw(t, "moved")
+			}
+		}
+		e.Lines = append(e.Lines, l)
 	}
 	return e
 }

@@ -75,7 +75,11 @@ func laterEvents(doc func(Kind, string, ...Line) Event) []goldenEvent {
 	clock.Register, clock.BusinessDate, clock.ClockOffsetUS, clock.ClockErrorUS = "", "", -2_500, 900
 	seen := Line{Line: 1, SKU: "2100045", Quantity: 4250, UOM: "KGM", CountedAt: Stamp{goldenStartUS + 2, 60}, Cut: 9}
 	seen.Cuts = []SiblingCut{{Agent: "till-02", Epoch: 1, Seq: 12}, {Agent: "till-03", Epoch: 300, Seq: 1<<63 + 3}, {Agent: "till-04"}}
-	siblings := doc(KindCount, "C-2", seen)
+	next := seen // counted a little later: till-03 had sold by then
+	next.Line, next.SKU, next.CountedAt.US = 2, "04006381333931", seen.CountedAt.US+1
+	next.Cuts = slices.Clone(seen.Cuts)
+	next.Cuts[1].Seq++
+	siblings := doc(KindCount, "C-2", seen, next)
 	siblings.Scope = ScopeSKU
 	late := doc(KindSale, "S0042-R03-000190", Line{Line: 1, SKU: "02012345828759", Quantity: Units(1), RawCode: "2012345828759"})
 	late.ClockOffsetUS, late.ClockErrorUS, late.Flags = 120_000_000, 1_000_000, FlagBadVerifier|FlagNoUnitPrice

@@ -62,7 +62,7 @@ func TestWrongWireType(t *testing.T) {
 			func(f []byte) error { return decode(slices.Concat(event, f)) },
 		},
 		{
-			"Line", lStance,
+			"Line", lCutsFollow,
 			[]protowire.Number{lSKU, lUOM, lZone, lRawCode, lSiblingCut},
 			func(f []byte) error { return decode(in(fLine, event, slices.Concat(line, f))) },
 		},
