@@ -215,7 +215,7 @@ func TestRefusesScannedCodes(t *testing.T) {
 		{"check digit", line(`"code":"2812345039970","unit_price":10`), sale, CodeBadCheckDigit, "/lines/1/code"},
 		{"a card", line(`"sku":"A","quantity":1,"code":"4111111111111111"`), sale, CodePANDetected, "/lines/1/code"},
 		{"too long", line(`"sku":"A","quantity":1,"code":"` + strings.Repeat("x", 65) + `"`), sale, CodeInvalidField, "/lines/1/code"},
-		{"a number", line(`"sku":"A","quantity":1,"code":2812345039973`), sale, CodeInvalidField, "/lines/1/code"},
+		{"a number", line(`"sku":"A","quantity":1,"code":2812345039977`), sale, CodeInvalidField, "/lines/1/code"},
 		{"negative unit price", line(`"code":"` + priced + `","unit_price":-1`), sale, CodeInvalidField, "/lines/1/unit_price"},
 		{"unit price of 4 decimals", line(`"code":"` + priced + `","unit_price":1.0001`), sale, CodeInvalidField, "/lines/1/unit_price"},
 		{"unit price in quotes", line(`"code":"` + priced + `","unit_price":"1"`), sale, CodeInvalidField, "/lines/1/unit_price"},

@@ -98,6 +98,8 @@ func (r *reader) item(li, k *node, effect Effect, number int) (it item, flags pr
 	if fe != nil {
 		return it, 0, fe
 	}
+	q, derived := r.weighed(k, code, &l, q)
+	flags |= derived
 	if effect == EffectReturn {
 		// Some vendors write the quantity of a return negative, some positive.
 		// A voided return is told from a return by VoidFlag, not by its sign.

@@ -19,6 +19,8 @@ type Options struct {
 	Zone        *time.Location // of times without one; nil = UTC
 	Dialect     *Dialect       // nil: found by the root's namespaces
 	BytesMax    int64          // 0 = 64 MiB
+
+	Schemes protocol.Schemes // how price- and weight-embedded barcodes are read; nil = they are articles
 }
 
 // Result is what a file holds.

@@ -268,3 +268,52 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// TestWeighedBarcodes: tills that write the label's code as the article.
+func TestWeighedBarcodes(t *testing.T) {
+	const priced, badly, weighed = "2812345039977", "2012345828759", "2912345004552"
+	schemes := protocol.Schemes{
+		{Prefix: "28", ItemDigits: 5, PriceDigits: 5, Decimals: 2},
+		{Prefix: "20", ItemDigits: 5, PriceDigits: 4, Verifier: true, Decimals: 2},
+		{Prefix: "29", ItemDigits: 5, WeightDigits: 5, Decimals: 3},
+	}
+	for _, code := range []string{priced, badly, weighed} {
+		if !protocol.CheckDigitOK(code) {
+			t.Fatalf("%s has check digit %c", code, protocol.CheckDigit(code[:12]))
+		}
+	}
+	item := func(element, code, more string) string {
+		return "<LineItem><" + element + "><ItemID>" + code + "</ItemID>" + more + "</" + element + "></LineItem>"
+	}
+	const price = "<RegularSalesUnitPrice>87.85</RegularSalesUnitPrice>"
+	for _, c := range []struct{ name, body, want string }{
+		{"price", item("Sale", priced, price), "[derived_quantity] 1:2812345×0.455KGM(" + priced + ")"},
+		{"two of a kind", item("Sale", priced, price+"<Quantity>2</Quantity>"), "[derived_quantity] 1:2812345×0.91KGM(" + priced + ")"},
+		{"a return", item("Return", priced, price+"<Quantity>-1</Quantity>"), "[derived_quantity] 1:2812345×0.455KGM(" + priced + ")"},
+		{"weight", item("Sale", weighed, "<Quantity UnitOfMeasureCode=\"EA\">1</Quantity>"), "[] 1:2912345×0.455KGM(" + weighed + ")"},
+		{"no price", item("Sale", priced, ""), "[no_unit_price] 1:0" + priced + "×1(" + priced + ")"},
+		{"a price that is none", item("Sale", priced, "<RegularSalesUnitPrice>free</RegularSalesUnitPrice>"), "[no_unit_price] 1:0" + priced + "×1(" + priced + ")"},
+		{"wrong verifier", item("Sale", badly, price), "[bad_verifier] 1:0" + badly + "×1(" + badly + ")"},
+		{"weighed by the till", item("Sale", priced, "<Quantity UnitOfMeasureCode=\"KGM\">0.5</Quantity>"), "[] 1:2812345×0.5KGM(" + priced + ")"},
+		{"weighed by the till, no unit", item("Sale", priced, "<Quantity>0.5</Quantity>"), "[] 1:2812345×0.5KGM(" + priced + ")"},
+		{"weighed, wrong verifier", item("Sale", badly, "<Quantity>0.5</Quantity>"), "[bad_verifier] 1:0" + badly + "×0.5(" + badly + ")"},
+		{"beyond all", item("Sale", weighed, "<Quantity>1000000000</Quantity>"), "[] 1:0" + weighed + "×1000000000(" + weighed + ")"},
+		{"another article", item("Sale", "4006381333931", price), "[] 1:04006381333931×1"},
+		{"taken back", item("Sale", priced, price+"<Quantity>2</Quantity>") + item("Sale", priced, price+"<Quantity>-1</Quantity>"), "[derived_quantity] 1:2812345×0.91KGM(" + priced + ")"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			res, p := Decode(strings.NewReader(tx(c.body)), Options{Store: "S1", Schemes: schemes})
+			if p != nil || len(res.Problems) > 0 || len(res.Events) == 0 {
+				t.Fatal(p, res)
+			}
+			if got := words(res.Events)[0]; !strings.HasSuffix(got, c.want) {
+				t.Errorf("got %s, want %s", got, c.want)
+			}
+		})
+	}
+	// Without schemes such a code is an article of its own.
+	res, p := Decode(strings.NewReader(tx(item("Sale", priced, price))), Options{Store: "S1"})
+	if p != nil || res.Events[0].Lines[0].SKU != "0"+priced || res.Events[0].Flags != 0 {
+		t.Error(p, res)
+	}
+}
