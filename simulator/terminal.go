@@ -62,6 +62,11 @@ func commands() []command {
 			"tillwire-simulator bench --out simulator/results", (*Terminal).bench,
 		},
 		{
+			"experiment", "counts|oversell [--stores N] [--skus N] [--seed N] [--out DIR]",
+			"measure rules on drawn worlds that know their truth: how counts are read, what a risk buffer costs and saves",
+			"tillwire-simulator experiment counts --stores 40", (*Terminal).experiment,
+		},
+		{
 			"report", "FILE.json", "print a stored result of bench, replay or demo again",
 			"tillwire-simulator report simulator/results/latest.json", (*Terminal).report,
 		},

@@ -15,8 +15,8 @@ import (
 // counters are made once: a sale only adds to them.
 type counters struct {
 	set      *metrics.Set
-	accepted [16]*metrics.Counter // by kind
-	again    [16]*metrics.Counter
+	accepted [protocol.KindDecision + 1]*metrics.Counter // by kind
+	again    [protocol.KindDecision + 1]*metrics.Counter
 	masked   *metrics.Counter
 	clock    *metrics.Counter
 	seconds  *metrics.Histogram
