@@ -3,6 +3,7 @@ package protocol
 import (
 	"crypto/sha256"
 	"errors"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -97,8 +98,8 @@ func TestLongCounts(t *testing.T) {
 		if _, err := DecodeRecord(rec, &got); err != nil {
 			t.Fatalf("%d tills, %d sell: %d bytes: %v", c.tills, c.sold, len(rec), err)
 		}
-		if d := cmp.Diff(&got, e); d != "" {
-			t.Fatal(d)
+		if !reflect.DeepEqual(&got, e) { // a diff of 64,000 cuts takes seconds
+			t.Fatalf("%d tills, %d sell: another count comes back", c.tills, c.sold)
 		}
 		t.Logf("%d lines, %d tills of which %d sell between lines: %d bytes of %d", len(e.Lines), c.tills, c.sold, len(rec), RecordBytesMax)
 	}
