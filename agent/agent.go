@@ -57,6 +57,8 @@ type Agent struct {
 	link    *link.Link // nil without a broker
 	inbox   runner     // nil without a folder
 	ln      net.Listener
+	clock   chan reading // newest estimate of this machine's clock
+	boot    string
 }
 
 // runner is a part with a lifetime.
@@ -77,7 +79,7 @@ func New(cfg Config, d Deps) (*Agent, error) {
 		d.Listen = net.Listen
 	}
 	d.Log = d.Log.With().Str("store", cfg.Store).Str("agent", cfg.Agent).Logger()
-	a := &Agent{cfg: cfg, deps: d, ready: make(chan struct{})}
+	a := &Agent{cfg: cfg, deps: d, ready: make(chan struct{}), clock: make(chan reading, 1), boot: uuid.NewString()}
 	for _, step := range []func() error{a.openJournal, a.openLink, a.openIntake, a.openInbox, a.listen} {
 		if err := step(); err != nil {
 			return nil, errors.Join(err, a.close())
@@ -127,7 +129,9 @@ func (a *Agent) openLink() error {
 	l, err := link.New(link.Options{
 		Origin: a.origin(), Broker: a.cfg.Link.Broker, Token: a.cfg.Link.Token, Journal: a.journal, Codec: codec,
 		Dial: a.deps.Dial, TLS: tlsConfig, Now: a.deps.Now, Log: a.deps.Log, Version: a.deps.Version,
-		BootID: uuid.NewString(), BootReason: a.journal.State().BootReason, Timing: a.deps.Timing, Counters: a.counters,
+		BootID: a.boot, BootReason: a.journal.State().BootReason, Timing: a.deps.Timing, Counters: a.counters,
+		Holds:    func(h *protocol.Holds) error { return a.intake.TakeHolds(h) },
+		HoldsRev: func() uint64 { return a.intake.HoldsRev() }, Clock: a.heardClock,
 	})
 	if err != nil {
 		return fmt.Errorf("make link: %w", err)
@@ -177,9 +181,14 @@ func (a *Agent) openIntake() error {
 	if err != nil {
 		return err
 	}
+	holds, err := a.readHolds()
+	if err != nil {
+		return err
+	}
 	in, err := intake.New(intake.Options{
 		Store: a.origin().Store, Agent: a.origin().Agent, Journal: a.journal, Log: a.deps.Log, Now: a.deps.Now, Version: a.deps.Version,
 		Tokens: a.cfg.HTTP.Tokens, AllowedHosts: a.cfg.HTTP.Hosts, Dev: a.cfg.Dev, Link: a.linkStatus, Zone: zone,
+		Schemes: a.cfg.Barcodes, Holds: holds, KeepHolds: a.keepHolds,
 	})
 	if err != nil {
 		return err
@@ -229,6 +238,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.trim(serving) })
 	if a.link != nil {
 		g.Go(func() error { return a.link.Run(serving) })
+		g.Go(func() error { return a.journalClock(serving) })
 	}
 	if a.inbox != nil {
 		g.Go(func() error { return a.inbox.Run(serving) })

@@ -28,6 +28,8 @@ type Config struct {
 	Inbox   InboxConfig   `toml:"inbox"`
 	Journal JournalConfig `toml:"journal"`
 	Log     LogConfig     `toml:"log"`
+
+	Barcodes []protocol.RCNScheme `toml:"barcodes"` // price- and weight-embedded barcodes of the house
 }
 
 // HTTPConfig is the POS's port.

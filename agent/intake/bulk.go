@@ -54,7 +54,7 @@ func (in *Intake) events(w http.ResponseWriter, r *http.Request, body []byte) {
 	items := make([]bulkItem, len(docs))
 	events := make([]*protocol.Event, 0, len(docs))
 	at := make([]int, 0, len(docs)) // index of each event's item
-	src := protocol.Source{Store: in.o.Store}
+	src := protocol.Source{Store: in.o.Store, Schemes: in.o.Schemes}
 	for i, d := range docs {
 		items[i].Index = i
 		e, p := protocol.DecodeDocument(d, src)
@@ -120,7 +120,7 @@ func (it *bulkItem) refuse(p *protocol.Problem) { it.Status, it.Problem = p.Stat
 // poslog journals the transactions of a POSLog.
 func (in *Intake) poslog(w http.ResponseWriter, r *http.Request, body []byte) {
 	res, p := poslog.Decode(bytes.NewReader(body), poslog.Options{
-		Store: in.o.Store, RetailStore: in.o.RetailStore, Zone: in.o.Zone, BytesMax: protocol.BodyBytesMax,
+		Store: in.o.Store, RetailStore: in.o.RetailStore, Zone: in.o.Zone, BytesMax: protocol.BodyBytesMax, Schemes: in.o.Schemes,
 	})
 	if p != nil {
 		in.count.refused(protocol.KindInvalid, p)

@@ -53,6 +53,16 @@ func movesOf(e *protocol.Event, into []move) []move {
 			if !sellable(l.To) {
 				m.unavailable += l.Quantity
 			}
+		case protocol.KindHold:
+			if e.Action != protocol.HoldCollected {
+				continue
+			}
+			m.onHand = -l.Quantity
+		case protocol.KindKit:
+			m.onHand = l.Quantity
+			if e.Action == protocol.KitBreak {
+				m.onHand = -l.Quantity
+			}
 		default:
 			continue
 		}

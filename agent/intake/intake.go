@@ -2,11 +2,13 @@ package intake
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -53,6 +55,10 @@ type Options struct {
 	Metrics      *metrics.Set
 	Zone         *time.Location // of POSLog times without zone; nil = time.Local
 	RetailStore  string         // RetailStoreID demanded in POSLog; "" = any
+
+	Schemes   protocol.Schemes   // price- and weight-embedded barcodes of the house; checked by Schemes.Check
+	Holds     []byte             // what KeepHolds was last given; nil: nothing yet
+	KeepHolds func([]byte) error // makes the aggregator's holds durable; nil: they are asked for at each start
 }
 
 // Intake is the port. Run keeps its local stock; Handler may serve before.
@@ -63,9 +69,14 @@ type Intake struct {
 	started time.Time
 	slots   chan struct{} // one per request with a body
 	stock   *stock
-	count   *counters
-	mux     *http.ServeMux
-	paths   map[string]string // path pattern → Allow header, for 405
+	tasks   tasks
+
+	regMu     sync.Mutex // guards registers
+	registers *registerClocks
+
+	count *counters
+	mux   *http.ServeMux
+	paths map[string]string // path pattern → Allow header, for 405
 }
 
 // New makes the port; it does no I/O.
@@ -91,6 +102,21 @@ func New(o Options) (*Intake, error) {
 	in := &Intake{
 		o: o, hosts: hostSet(o.AllowedHosts), tokens: hashTokens(o.Tokens), started: o.Now(),
 		slots: make(chan struct{}, inFlightMax), stock: newStock(o.Store), mux: http.NewServeMux(),
+	}
+	in.registers = newRegisterClocks()
+	in.tasks = tasks{board: newBoard(), keep: o.KeepHolds}
+	if len(o.Holds) > 0 {
+		var h protocol.Holds
+		if err := json.Unmarshal(o.Holds, &h); err != nil {
+			o.Log.Warn().Err(err).Msg("kept holds cannot be read; the aggregator will send them again")
+		} else {
+			in.tasks.board.set(&h)
+		}
+	}
+	in.stock.holds = func(e *protocol.Event, seq uint64, recordUS int64) {
+		in.tasks.mu.Lock()
+		defer in.tasks.mu.Unlock()
+		in.tasks.board.observe(e, seq, recordUS)
 	}
 	in.count = newCounters(o.Metrics, in)
 	in.routes()
@@ -126,7 +152,7 @@ func (in *Intake) routes() {
 	in.handle(http.MethodGet, "/v1/stock", in.guard(in.stockMany))
 	in.handle(http.MethodGet, "/v1/holds", in.guard(in.holds))
 	for _, verb := range holdActions {
-		in.handle(http.MethodPost, "/v1/holds/{id}/"+verb, in.guard(in.unknownHold))
+		in.handle(http.MethodPost, "/v1/holds/{id}/"+verb, in.guard(in.answerHold(verb)))
 	}
 	in.handle(http.MethodGet, "/v1/status", in.guard(in.status))
 	in.handle(http.MethodGet, "/metrics", in.guard(in.metrics))

@@ -22,4 +22,17 @@ const (
 	stockBatchMax  = 5000            // records folded under one lock
 	clockAheadWarn = 2 * time.Minute // occurred_at beyond our clock that earns a warning
 	retryAfterS    = 1
+
+	holdPartsMax   = 1000    // parts of one desired state
+	holdAnswersMax = 10_000  // holds whose answers are remembered
+	holdBodyMax    = 4 << 10 // of an answer to a task
+	holdReasonMax  = 200
+
+	registersMax        = 1000             // registers whose clocks are learnt
+	registerGaps        = 64               // documents of each that are remembered
+	registerKnown       = 3                // documents from which on its clock is known
+	registerKnownUS     = 8 * 3600_000_000 // how long a document tells of it
+	registerErrorMinUS  = 1_000_000
+	registerSpreadMaxUS = 30_000_000
+	registerDoubtUS     = 5_000_000 // odd documents in a row that agree so closely are the clock's
 )

@@ -13,10 +13,12 @@ import (
 // time; readers see whole batches.
 type stock struct {
 	store protocol.StoreID
+	holds func(e *protocol.Event, seq uint64, recordUS int64) // is told answers and sales of holds; may be nil
 
 	turn chan struct{} // holds one token: the right to fold
 	// Of the folder alone:
 	recent  *ring
+	sold    map[protocol.EventID]bool               // answers "collected" whose hold a sale has handed out
 	waiting map[protocol.EventID][]protocol.EventID // originals cancelled in advance, each with all ids its void may mean
 	event   protocol.Event                          // reused
 	moves   []move                                  // reused
@@ -32,7 +34,7 @@ type stock struct {
 func newStock(store protocol.StoreID) *stock {
 	s := &stock{
 		store: store, turn: make(chan struct{}, 1), recent: newRing(recentEvents),
-		waiting: map[protocol.EventID][]protocol.EventID{}, cells: map[protocol.SKU]*cell{},
+		waiting: map[protocol.EventID][]protocol.EventID{}, sold: map[protocol.EventID]bool{}, cells: map[protocol.SKU]*cell{},
 	}
 	s.turn <- struct{}{}
 	return s
@@ -113,6 +115,9 @@ func (s *stock) fold(j Journal, p pending) {
 		s.mu.Unlock()
 		return
 	}
+	if s.holds != nil && e.HoldID != "" && (e.Kind == protocol.KindHold || e.Kind == protocol.KindSale) {
+		s.holds(e, p.seq, p.recordUS)
+	}
 	s.moves = s.moves[:0]
 	sign := protocol.Quantity(1)
 	var since map[protocol.SKU]protocol.Quantity
@@ -122,12 +127,17 @@ func (s *stock) fold(j Journal, p pending) {
 		s.moves = s.original(j, e, p.seq)
 	case e.Kind == protocol.KindCount:
 		since = s.since(j, e, p.seq)
+	case e.Kind == protocol.KindHold && e.Action == protocol.HoldCollected && s.sold[e.ID]:
+		// the collecting sale was here first: it alone counts
 	case s.waiting[e.ID] != nil: // its void came first
 		for _, id := range s.waiting[e.ID] {
 			delete(s.waiting, id)
 		}
 	default:
 		s.moves = movesOf(e, s.moves)
+	}
+	if e.Kind == protocol.KindSale && e.HoldID != "" {
+		s.collect(j, e)
 	}
 	s.recent.add(e.ID, p.seq)
 
@@ -143,6 +153,31 @@ func (s *stock) fold(j Journal, p pending) {
 		s.count(e, since)
 	}
 	s.seq = p.seq
+}
+
+// collect makes a sale that hands out a hold the one movement of it: the answer
+// "collected", journaled before, is taken back; one to come moves nothing.
+func (s *stock) collect(j Journal, sale *protocol.Event) {
+	id := protocol.MakeEventID(sale.Store, protocol.KindHold, protocol.HoldDocumentID(sale.HoldID, protocol.HoldCollected))
+	if s.sold[id] {
+		return
+	}
+	if len(s.sold) < pendingVoids {
+		s.sold[id] = true
+	}
+	at, known := s.recent.seqs[id]
+	if !known {
+		return
+	}
+	var e protocol.Event
+	_ = j.Scan(at, func(_ uint64, _ int64, rec []byte) error {
+		if _, err := protocol.DecodeRecord(rec, &e); err == nil {
+			for _, m := range movesOf(&e, nil) {
+				s.moves = append(s.moves, move{sku: m.sku, onHand: -m.onHand})
+			}
+		}
+		return errStop
+	})
 }
 
 // cell finds or makes an article's cell; nil beyond the bound.

@@ -41,6 +41,14 @@ func (in *Intake) fresh(r *http.Request) {
 	}
 }
 
+// held adds what the aggregator holds of an article here.
+func (in *Intake) held(it *StockItem) {
+	in.tasks.mu.Lock()
+	defer in.tasks.mu.Unlock()
+	it.Held = in.tasks.board.heldNow(it.SKU)
+	it.Available = max(0, it.OnHand-it.Unavailable-it.Held)
+}
+
 // get reads one article.
 func (s *stock) get(sku protocol.SKU, now time.Time) (StockItem, bool) {
 	s.mu.RLock()
@@ -86,6 +94,7 @@ func (in *Intake) stockOne(w http.ResponseWriter, r *http.Request) {
 		refuse(w, p)
 		return
 	}
+	in.held(&it)
 	answerJSON(w, http.StatusOK, &it)
 }
 
@@ -111,23 +120,11 @@ func (in *Intake) stockMany(w http.ResponseWriter, r *http.Request) {
 	a := stockAnswer{Items: []StockItem{}, Unknown: []protocol.SKU{}}
 	for _, sku := range skus {
 		if it, known := in.stock.get(sku, now); known {
+			in.held(&it)
 			a.Items = append(a.Items, it)
 		} else {
 			a.Unknown = append(a.Unknown, sku)
 		}
 	}
 	answerJSON(w, http.StatusOK, &a)
-}
-
-// holdActions are the store's answers to a task.
-var holdActions = []string{"accept", "reject", "picked", "collected"}
-
-// holds lists the tasks of the shop: none, since the aggregator does not send
-// any yet.
-func (in *Intake) holds(w http.ResponseWriter, _ *http.Request) {
-	answer(w, http.StatusOK, "application/json", []byte(`{"holds":[]}`+"\n"))
-}
-
-func (in *Intake) unknownHold(w http.ResponseWriter, _ *http.Request) {
-	refuse(w, protocol.NewProblem(http.StatusNotFound, "unknown_hold", "There is no such hold here", "", "GET /v1/holds lists the holds of this store."))
 }

@@ -26,7 +26,7 @@ var writePaths = map[string]protocol.Kind{
 // write journals one document: decode, append, answer. Until Append returns
 // nothing is promised; after it the event is on disk.
 func (in *Intake) write(k protocol.Kind) bodyHandler {
-	src := protocol.Source{Store: in.o.Store, Kind: k}
+	src := protocol.Source{Store: in.o.Store, Kind: k, Schemes: in.o.Schemes}
 	return func(w http.ResponseWriter, r *http.Request, body []byte) {
 		began := time.Now()
 		e, p := protocol.DecodeDocument(body, src)
@@ -55,6 +55,11 @@ func (in *Intake) complete(e *protocol.Event, r *http.Request) {
 		if tp := r.Header.Get("Traceparent"); tp != "" && protocol.ValidTraceparent(tp) {
 			e.Traceparent = tp // an invalid header is ignored, as W3C asks
 		}
+	}
+	if e.Register != "" {
+		in.regMu.Lock()
+		e.ClockOffsetUS, e.ClockErrorUS = in.registers.learn(e.Register, e.EventTime.US, in.o.Now().UnixMicro())
+		in.regMu.Unlock()
 	}
 }
 

@@ -80,11 +80,32 @@ func (l *Link) hear(ctx context.Context, c *connection, m message) error {
 			return l.unreadable(err)
 		}
 		l.clock.take(a.EchoUS, a.RecvUS, a.SendUS, m.gotUS)
+		if offset, wrong, ok := l.clock.estimate(); ok && l.o.Clock != nil {
+			l.o.Clock(offset, int64(wrong))
+		}
 		own, known := l.own(a.MergedSeq)
 		return l.step(ctx, c, Input{Kind: onAck, Ack: &a, Own: own, Known: known})
+	case protocol.DnHolds:
+		return l.takeHolds(m.payload)
 	default:
 		return nil
 	}
+}
+
+// takeHolds passes a part of the desired holds on. What could not be kept comes
+// again: heartbeats say the revision that is.
+func (l *Link) takeHolds(payload []byte) error {
+	if l.o.Holds == nil {
+		return nil
+	}
+	var h protocol.Holds
+	if err := protocol.DecodeControl(payload, &h); err != nil {
+		return l.unreadable(err)
+	}
+	if err := l.o.Holds(&h); err != nil {
+		l.note("holds of the store cannot be kept: " + clip(err.Error()))
+	}
+	return nil
 }
 
 // unreadable is counted and passed over: time-outs ask again.

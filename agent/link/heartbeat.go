@@ -47,6 +47,9 @@ func (l *Link) heartbeat() *protocol.Heartbeat {
 	if h.LastError == "" {
 		h.LastError = s.LastError
 	}
+	if l.o.HoldsRev != nil {
+		h.HoldsRev = l.o.HoldsRev()
+	}
 	return h
 }
 

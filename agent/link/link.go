@@ -46,6 +46,14 @@ type Options struct {
 	BootReason string // empty: the journal's
 	Timing     Timing
 	Counters   func() map[string]uint64 // of the rest of the agent, for heartbeats
+
+	// Holds takes a part of the store's desired tasks and holds; an error is logged
+	// and the part asked for again by saying an older HoldsRev. nil: nobody cares.
+	Holds    func(*protocol.Holds) error
+	HoldsRev func() uint64 // of what is kept, for heartbeats; nil: 0
+	// Clock is told the estimate of the agent's clock, microseconds aggregator −
+	// agent and the bound of its error, whenever there is a new one. nil: nobody.
+	Clock func(offsetUS, errorUS int64)
 }
 
 // Status is how a link stands.

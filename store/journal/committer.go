@@ -252,6 +252,9 @@ func (c *committer) countGroup(items []*pending, rows int) {
 
 // remember notes a register's write.
 func (c *committer) remember(register string, us int64) {
+	if register == noRegister {
+		return
+	}
 	c.pos = max(c.pos, us)
 	c.regs.seen(register, us)
 }

@@ -340,7 +340,9 @@ func (c *committer) learn(seq uint64, us int64, record []byte) {
 		return
 	}
 	c.mem[e.ID] = entry{seq, e.ContentHash()}
-	c.remember(e.Register, us)
+	if e.Kind != protocol.KindClock {
+		c.remember(e.Register, us)
+	}
 }
 
 func listRuns(tx *bolt.Tx) ([]runName, error) {

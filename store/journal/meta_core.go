@@ -80,11 +80,15 @@ func (m marks) move(epoch, merged, safe, generation, head uint64) (marks, error)
 	return next, nil
 }
 
+// noRegister stands for the agent itself: what it journals of its own clock is no
+// work of a till, and must not make a silent one look busy.
+const noRegister = "\x00agent"
+
 // registers remembers the last write of each register.
 type registers map[string]int64
 
 func (r registers) seen(name string, us int64) {
-	if name == "" {
+	if name == "" || name == noRegister {
 		return
 	}
 	if _, ok := r[name]; !ok && len(r) >= registersMax {

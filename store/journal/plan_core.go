@@ -39,6 +39,9 @@ func newPending(e *protocol.Event) (*pending, error) {
 		return nil, errNoID
 	}
 	p := &pending{id: e.ID, content: e.ContentHash(), register: e.Register}
+	if e.Kind == protocol.KindClock {
+		p.register = noRegister
+	}
 	b := make([]byte, pendingRoom, pendingRoom+64+len(e.DocumentID)+64*(1+len(e.Lines)))
 	p.buf = protocol.AppendEvent(b, e)
 	size := len(p.buf) - valueHead
