@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"tillwire/protocol"
 	"tillwire/protocol/openapi"
 	"tillwire/store/journal"
 )
@@ -158,6 +159,9 @@ func request(op operation) (path, contentType, body string) {
 // provoke makes a port answer op with a status, in a fresh shop each time.
 func provoke(t *testing.T, op operation, status int) *httptest.ResponseRecorder {
 	t.Helper()
+	if action, ok := strings.CutPrefix(op.path, "/v1/holds/{id}/"); ok && status != 401 && status != 403 && status != 421 {
+		return provokeHold(t, action, status)
+	}
 	method := strings.ToUpper(op.method)
 	path, ct, body := request(op)
 	var s *shop
@@ -219,4 +223,38 @@ func provoke(t *testing.T, op operation, status int) *httptest.ResponseRecorder 
 		return s.do(method, path, ct, body)
 	}
 	return nil
+}
+
+// provokeHold makes a port answer an answer to a task with a status.
+func provokeHold(t *testing.T, action string, status int) *httptest.ResponseRecorder {
+	t.Helper()
+	broken := map[int]error{429: journal.ErrQueueFull, 503: journal.ErrRecovering, 507: journal.ErrFull}
+	s := newShop(t, func(o *Options) {
+		if err := broken[status]; err != nil {
+			o.Journal = &brokenJournal{o.Journal.(*journal.Journal), err}
+		}
+	})
+	x := task("H1", 1, "A", 1)
+	if action == protocol.HoldPicked || action == protocol.HoldCollected {
+		x.State = protocol.ReservationAccepted
+	}
+	body := ""
+	switch status {
+	case 400:
+		body = "{!"
+	case 422:
+		body = `{"who":1}`
+	case 409:
+		x.State = map[string]protocol.ReservationState{
+			protocol.HoldAccept: protocol.ReservationAccepted, protocol.HoldReject: protocol.ReservationPicked,
+			protocol.HoldPicked: protocol.ReservationPending, protocol.HoldCollected: protocol.ReservationPending,
+		}[action]
+	}
+	if status != 404 {
+		s.told(1, x)
+	}
+	if status == 200 {
+		s.do(http.MethodPost, "/v1/holds/H1/"+action, "application/json", "")
+	}
+	return s.do(http.MethodPost, "/v1/holds/H1/"+action, "application/json", body)
 }
