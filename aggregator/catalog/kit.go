@@ -20,7 +20,7 @@ type design struct {
 type size struct {
 	levels int // of kits; 0 = it is none
 	lines  int
-	peak   protocol.Quantity // the most of one part
+	peak   protocol.Quantity // the most of one part, at any level
 	ok     bool              // neither more lines nor more of a part than there can be
 }
 
@@ -97,10 +97,10 @@ func (d *design) size(sku protocol.SKU) size {
 	n := size{ok: true}
 	for _, c := range kit {
 		part := d.size(c.SKU)
-		q, ok := times(part.peak, c.Quantity)
+		q, ok := times(max(part.peak, protocol.Units(1)), c.Quantity) // of the part itself, and of what it comes to
 		n.lines = min(n.lines+part.lines, kitLinesMax+1)
 		n.ok = n.ok && ok && part.ok && n.lines <= kitLinesMax
-		n.peak = max(n.peak, q, part.peak)
+		n.peak = max(n.peak, q)
 		n.levels = max(n.levels, part.levels+1)
 	}
 	d.sizes[sku] = n

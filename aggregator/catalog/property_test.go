@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -147,6 +149,9 @@ func TestSetsNeverChange(t *testing.T) {
 			}
 		}
 		save()
+		if err := b.Chunks(func(no uint32, _ []byte) { t.Fatalf("chunk %d is written again", no) }); err != nil {
+			t.Fatal(err)
+		}
 		back := New()
 		for no, data := range disk {
 			if err := back.Restore(no, data); err != nil {
@@ -348,6 +353,19 @@ func TestKitsStaySmall(t *testing.T) {
 	if code := put(t, b, 9, protocol.Item{SKU: "P", Kit: kit("x", 2)}); code != "kit_too_large" {
 		t.Errorf("more of a part than there can be: %q", code)
 	}
+	put(t, b, 10, protocol.Item{SKU: "DUST", Kit: []protocol.KitComponent{{SKU: "y", Quantity: 1}}})
+	put(t, b, 11, protocol.Item{SKU: "BAG", Kit: kit("DUST", 1_000_000_000)})
+	if code := put(t, b, 12, protocol.Item{SKU: "BAGS", Kit: kit("BAG", 2)}); code != "kit_too_large" {
+		t.Errorf("more of a part of a part than there can be, though it comes to little: %q", code)
+	}
+	put(t, b, 13, protocol.Item{SKU: "GRAIN", Kit: []protocol.KitComponent{{SKU: "BAG", Quantity: 1}}})
+	if code := put(t, b, 14, protocol.Item{SKU: "GRAINS", Kit: kit("GRAIN", 1000)}); code != "" || b.Kit("GRAINS")[0] != (protocol.KitComponent{SKU: "y", Quantity: protocol.Units(1_000_000)}) {
+		t.Errorf("a little of much: %q, %+v", code, b.Kit("GRAINS"))
+	}
+	full := make([]protocol.HoldLine, 10)
+	if lines, n := b.Resolve("FOUR", 1000, "", 99, true, full); len(lines) != 266 || !n.Kit {
+		t.Errorf("behind other lines: %d lines, %+v", len(lines), n)
+	}
 	if n := len(b.Kit("FOUR")); n != 64 || b.Kit("FOUR")[0].Quantity != 4000 {
 		t.Errorf("lines of one part are not added up: %d", n)
 	}
@@ -465,14 +483,14 @@ func TestDamagedChunksAreRefused(t *testing.T) {
 
 func TestRawCodesAreApart(t *testing.T) {
 	seen := map[protocol.SKU]string{}
-	for _, sku := range []string{"A", "A#B", "ä", string(make([]byte, 0)), "ääääääääääääääääääääääääääääää-1", "ääääääääääääääääääääääääääääää-2"} {
+	for _, sku := range []string{"A", "A#B", "ä", "x" + strings.Repeat("ä", 31), "ääääääääääääääääääääääääääääää-1", "ääääääääääääääääääääääääääääää-2"} {
 		for _, uom := range []string{"C", "B#C", "CS", "a unit of a name that is longer than a SKU may ever be, by far: 1", "a unit of a name that is longer than a SKU may ever be, by far: 2"} {
 			code := RawCode(protocol.SKU(sku), uom)
 			key := sku + " in " + uom
 			if seen[code] != "" || len(code) > protocol.SKUBytesMax {
 				t.Errorf("%q of %s, as of %s", code, key, seen[code])
 			}
-			if n, err := protocol.NormalizeSKU(string(code)); err != nil || n != code {
+			if n, err := protocol.NormalizeSKU(string(code)); err != nil || n != code || !utf8.ValidString(string(code)) {
 				t.Errorf("%q is no SKU: %v", code, err)
 			}
 			seen[code] = key
