@@ -288,7 +288,7 @@ func (a *Aggregator) onUp(m broker.Up) error {
 			a.fleet.Will(m.Origin, w, m.ReceivedUS)
 		}
 		return nil
-	case protocol.DnWelcome, protocol.DnAck: // the broker's ACL lets no agent send there
+	case protocol.DnWelcome, protocol.DnAck, protocol.DnHolds: // the broker's ACL lets no agent send there
 	}
 	return fmt.Errorf("channel %s is not one that agents send on", m.Channel)
 }

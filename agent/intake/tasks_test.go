@@ -56,8 +56,15 @@ func TestTasksAreAnsweredInOrderAndOnce(t *testing.T) {
 		path, body string
 		status     int
 	}{
-		{"r1/picked", "", 409}, {"r1/accept", "", 201}, {"r1/accept", `{"register":"R1"}`, 200}, {"r1/collected", "", 201}, {"r1/collected", "", 200},
-		{"r1/reject", "", 409}, {"r2/reject", `{"reason":"broken"}`, 201}, {"nobody/accept", "", 404}, {"r2/accept", `{"who":1}`, 422},
+		{"r1/picked", "", 409},
+		{"r1/accept", "", 201},
+		{"r1/accept", `{"register":"R1"}`, 200},
+		{"r1/collected", "", 201},
+		{"r1/collected", "", 200},
+		{"r1/reject", "", 409},
+		{"r2/reject", `{"reason":"broken"}`, 201},
+		{"nobody/accept", "", 404},
+		{"r2/accept", `{"who":1}`, 422},
 	} {
 		if a := s.do(http.MethodPost, "/v1/holds/"+step.path, "application/json", step.body); a.Code != step.status {
 			t.Errorf("%s: %d %s", step.path, a.Code, a.Body)

@@ -81,7 +81,7 @@ func (l *Link) hear(ctx context.Context, c *connection, m message) error {
 		}
 		l.clock.take(a.EchoUS, a.RecvUS, a.SendUS, m.gotUS)
 		if offset, wrong, ok := l.clock.estimate(); ok && l.o.Clock != nil {
-			l.o.Clock(offset, int64(wrong))
+			l.o.Clock(offset, wrong)
 		}
 		own, known := l.own(a.MergedSeq)
 		return l.step(ctx, c, Input{Kind: onAck, Ack: &a, Own: own, Known: known})

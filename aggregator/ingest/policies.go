@@ -28,7 +28,7 @@ func (i *Ingest) policy(ctx context.Context, id string, decide func(nowUS int64)
 		next, p := decide(nowUS)
 		if p != nil {
 			refused = p
-			return nil
+			return nil //nolint:nilerr // told to the caller; nothing was changed
 		}
 		if next == nil {
 			stored = i.eng.Policies.History(id)[0]

@@ -95,7 +95,7 @@ func (i *Ingest) reservation(ctx context.Context, decide func(stock) (reserve.Re
 		res, p := decide(stock{i, nowUS})
 		if p != nil {
 			refused = p
-			return nil
+			return nil //nolint:nilerr // told to the caller; nothing was changed
 		}
 		answer, created = res.Answer, res.Created
 		if res.Change == nil {

@@ -271,7 +271,7 @@ func (i *Ingest) Decide(ctx context.Context, id, action, who, note string) (r pr
 		c, p := i.eng.Drift.Decide(id, action, who, note, nowUS)
 		if p != nil {
 			refused = p
-			return nil
+			return nil //nolint:nilerr // told to the caller; nothing was changed
 		}
 		if c != nil {
 			if err := i.drift([]*reconcile.Change{c}, nowUS); err != nil {

@@ -92,7 +92,7 @@ func factsOf(js []*journal) (facts []fact) {
 func plainEffect(f *fact, loc protocol.StoreID, sku protocol.SKU, v *pos, flows map[string]protocol.Quantity) (onHand protocol.Quantity) {
 	ev, here := f.doc, f.doc.Store == loc
 	bad := func(d protocol.Disposition, q protocol.Quantity) {
-		switch d {
+		switch d { //nolint:exhaustive // what is sellable is on hand only
 		case protocol.DispositionDamaged:
 			v.Damaged += f.sign * q
 		case protocol.DispositionQuarantine:

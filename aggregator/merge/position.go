@@ -73,14 +73,13 @@ func (e *Engine) link(en *ledger.Entry, l ledger.Link) {
 const linksPiece = 4096
 
 func (e *Engine) move(id ledger.CellID, at *place, doc *protocol.Event, f *Effect, mergedUS int64, behind bool) {
-	c := &e.cells[id]
 	if f.Unavailable != 0 {
 		e.extraOf(id).unavailable[f.Of-protocol.DispositionDamaged] += f.Unavailable
 	}
 	if f.Flow != 0 {
 		e.advance(id, doc, f.Flow)
 	}
-	c = &e.cells[id]
+	c := &e.cells[id]
 	c.lastUS = max(c.lastUS, at.eventUS)
 	if f.OnHand == 0 {
 		return
