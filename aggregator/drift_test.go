@@ -95,3 +95,12 @@ func TestResidueIsWrittenOff(t *testing.T) {
 		t.Errorf("%v", rows)
 	}
 }
+
+func TestAcknowledgedIsInsideTheStatement(t *testing.T) {
+	r := start(t, true)
+	for n, doc := range []string{"s1", "s2"} {
+		r.feed(fmt.Sprintf(`{"kind":"sale","document_id":%q,"location":"DC1","occurred_at":"2026-11-23T1%d:00:00Z","lines":[{"sku":"A","quantity":1}]}`, doc, n))
+	}
+	r.do(routeSnapshot, "/v1/feeds/wms/snapshot", `{"snapshot_id":"n1","location":"DC1","as_of":"2026-11-23T13:00:00Z","acknowledged":{"DC1/feed:wms":1},"lines":[{"sku":"A","quantity":50}]}`)
+	r.says("the second sale is after it, whatever the clock says", r.numbers("A", "DC1"), "49 on hand, 0 reserved, 0 allocated, 49 available")
+}

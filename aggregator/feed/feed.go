@@ -101,6 +101,8 @@ type statement struct {
 	AsOf       string            `json:"as_of"`
 	Complete   bool              `json:"complete"`
 	Lines      []json.RawMessage `json:"lines"`
+
+	Acknowledged json.RawMessage `json:"acknowledged,omitempty"` // what the system had processed of which journal
 }
 
 // Snapshot takes a full stock statement. One that is longer than a document may
