@@ -203,6 +203,7 @@ type StoreStatus struct {
 	SafeSeq         uint64        `json:"safe_seq"`
 	ClockOffsetMS   int64         `json:"clock_offset_ms"`
 	MergedEvents    uint64        `json:"merged_events"`
+	OwnEvents       uint64        `json:"own_events"` // of them, those that agents wrote of themselves: clock readings, answers to holds
 	LastPOSWriteAt  *time.Time    `json:"last_pos_write_at"`
 	Incidents       []Incident    `json:"incidents"`
 	Agents          []AgentStatus `json:"agents,omitempty"`

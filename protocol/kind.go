@@ -48,6 +48,10 @@ func (k Kind) String() string {
 // Valid tells whether this version knows the kind.
 func (k Kind) Valid() bool { return k > KindInvalid && int(k) < len(kindNames) }
 
+// OfAgent tells that agents write such events of themselves: no till posted them,
+// so nobody was given their seq.
+func (k Kind) OfAgent() bool { return k == KindClock || k == KindHold }
+
 // ParseKind reads a kind's name; the result is KindInvalid for unknown names.
 func ParseKind(s string) Kind {
 	for i, n := range kindNames {

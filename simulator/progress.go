@@ -45,7 +45,7 @@ func (d *demo) progressLine(posted uint64, rate float64, marks map[protocol.Stor
 	by := map[protocol.Presence]int{}
 	list := make([]protocol.StoreStatus, 0, len(marks))
 	for _, m := range marks {
-		merged += m.MergedEvents
+		merged += m.MergedEvents - min(m.MergedEvents, m.OwnEvents)
 		by[m.Presence]++
 		list = append(list, m)
 	}

@@ -16,7 +16,8 @@ import (
 // shows.
 type Verdict struct {
 	Journaled  uint64 `json:"journaled"`  // documents acknowledged by agents, each once
-	Merged     uint64 `json:"merged"`     // events that the aggregator says it merged
+	Merged     uint64 `json:"merged"`     // tills' events that the aggregator says it merged
+	Own        uint64 `json:"own"`        // events that agents wrote of themselves, merged
 	Lost       uint64 `json:"lost"`       // acknowledged, but not in the ledger
 	Duplicated uint64 `json:"duplicated"` // in the ledger more often than acknowledged
 	Diverged   int    `json:"diverged"`   // (store, SKU) pairs with a stock other than the truth's
@@ -118,22 +119,27 @@ func (v *Verdict) judgeMarks(o *oracle, marks map[protocol.StoreID]protocol.Stor
 	for _, s := range o.names() {
 		t, m := o.tally(s), marks[s]
 		v.Journaled += t.Documents
-		v.Merged += m.MergedEvents
-		if t.Missing > 0 || t.Reused > 0 {
-			v.diff(Diff{Store: s, What: fmt.Sprintf("agent gave %d seqs twice and skipped %d", t.Reused, t.Missing)})
-			v.Lost += t.Missing
+		// An agent's own events (clock readings) take seqs that no till was told
+		// of, and every seq that no till was told of must be one of them.
+		merged := m.MergedEvents - min(m.MergedEvents, m.OwnEvents)
+		v.Merged += merged
+		v.Own += m.OwnEvents
+		if t.Missing > m.OwnEvents || t.Reused > 0 {
+			skipped := t.Missing - min(t.Missing, m.OwnEvents)
+			v.diff(Diff{Store: s, What: fmt.Sprintf("agent gave %d seqs twice and skipped %d", t.Reused, skipped)})
+			v.Lost += skipped
 			v.Duplicated += uint64(t.Reused)
 		}
 		if behind := max(t.Head, m.MergedSeq) - m.MergedSeq; behind > 0 {
 			v.Lost += behind
 			v.diff(Diff{Store: s, What: fmt.Sprintf("merged seq is %d, %d was acknowledged", m.MergedSeq, t.Head)})
-		} else if m.MergedEvents < t.Documents {
-			v.Lost += t.Documents - m.MergedEvents
-			v.diff(Diff{Store: s, What: fmt.Sprintf("%d events merged, %d acknowledged", m.MergedEvents, t.Documents)})
+		} else if merged < t.Documents {
+			v.Lost += t.Documents - merged
+			v.diff(Diff{Store: s, What: fmt.Sprintf("%d events merged, %d acknowledged", merged, t.Documents)})
 		}
-		if m.MergedEvents > t.Documents {
-			v.Duplicated += m.MergedEvents - t.Documents
-			v.diff(Diff{Store: s, What: fmt.Sprintf("%d events merged, only %d acknowledged", m.MergedEvents, t.Documents)})
+		if merged > t.Documents {
+			v.Duplicated += merged - t.Documents
+			v.diff(Diff{Store: s, What: fmt.Sprintf("%d events merged, only %d acknowledged", merged, t.Documents)})
 		}
 	}
 }
@@ -178,7 +184,7 @@ func (v *Verdict) diff(d Diff) {
 func (v *Verdict) print(w io.Writer) {
 	p := func(name, value, note string) { _, _ = fmt.Fprintf(w, "  %-22s %14s  %s\n", name, value, note) }
 	p("journaled", grouped(v.Journaled), "documents acknowledged by agents")
-	p("merged", grouped(v.Merged), "events in the aggregator's ledger")
+	p("merged", grouped(v.Merged), "of them in the aggregator's ledger, beside "+plural(int(v.Own), "event")+" of the agents' own")
 	p("lost", grouped(v.Lost), "")
 	p("duplicated", grouped(v.Duplicated), "though tills sent "+plural(int(v.Repeats), "document")+" again on purpose")
 	p("diverged", grouped(v.Diverged), "of "+grouped(v.Cells)+" SKU-stores compared with the simulator's truth")

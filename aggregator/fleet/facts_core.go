@@ -30,6 +30,7 @@ type facts struct {
 	epoch, lease  uint64
 	marked        bool // the ledger holds a mark
 	merged, safe  uint64
+	own           uint64 // of the merged, those that the agent wrote of itself
 	tail, head    uint64 // of the journal as last heard
 	recordUS      int64  // agent's clock: record time at merged
 	mergedUS      int64  // last merge
@@ -60,7 +61,7 @@ func clip(s string) string {
 
 func (f *facts) load(m *ledger.Mark) {
 	f.marked, f.epoch, f.lease = true, m.Epoch, m.Lease
-	f.merged, f.safe = m.Seq, m.SafeSeq
+	f.merged, f.safe, f.own = m.Seq, m.SafeSeq, m.Own
 	f.head = max(m.HeadSeen, m.Seq)
 	f.install, f.boot = m.InstallID, m.BootID
 	f.recordUS, f.mergedUS = m.RecordUS, m.MergedUS
@@ -172,7 +173,7 @@ func (f *facts) onMerged(m *ledger.Mark, lastRecordUS, us int64) {
 	if m.Seq != f.merged {
 		f.progressUS = us
 	}
-	f.merged, f.safe = m.Seq, m.SafeSeq
+	f.merged, f.safe, f.own = m.Seq, m.SafeSeq, m.Own
 	f.head = max(f.head, m.Seq)
 	if lastRecordUS > 0 {
 		f.recordUS = lastRecordUS

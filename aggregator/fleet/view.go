@@ -199,6 +199,7 @@ func (s *Store) Status(nowUS int64, agents bool) protocol.StoreStatus {
 	for i := range s.agents {
 		a := &s.agents[i].facts
 		st.MergedSeq += a.merged
+		st.OwnEvents += a.own
 		st.HeadSeq += max(a.head, a.merged)
 		st.SafeSeq += a.safe
 		if a.hb != nil {

@@ -126,6 +126,9 @@ func (i *Ingest) frame(o protocol.Origin, f *protocol.Frame, ready []merge.Prepa
 			return err
 		}
 		lastUS = max(lastUS, out.RecordUS)
+		if out.Verdict == merge.Merged && out.Event.Kind.OfAgent() {
+			s.mark.Own++
+		}
 	}
 	i.n.duplicates.Add(uint64(skip))
 	s.take(f, skip, lastUS, nowUS)

@@ -81,6 +81,7 @@ type Mark struct {
 	Forks     []Fork          `json:"forks,omitempty"`
 	RecordUS  int64           `json:"record_us,omitempty"` // record time at Seq
 	MergedUS  int64           `json:"merged_us,omitempty"`
+	Own       uint64          `json:"own,omitempty"` // merged events that the agent wrote of itself, each once: Kind.OfAgent
 
 	WasEpoch uint64 `json:"-"`
 	WasLease uint64 `json:"-"`

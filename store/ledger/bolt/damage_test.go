@@ -6,11 +6,13 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
 	"go.etcd.io/bbolt"
 
+	"tillwire/protocol"
 	"tillwire/store/ledger"
 )
 
@@ -352,5 +354,19 @@ func TestBloom(t *testing.T) {
 	}
 	if rate := float64(wrong) / n; rate > 0.03 {
 		t.Fatalf("%.1f %% of unknown ids pass", 100*rate)
+	}
+}
+
+func TestMarkOfFormatOneHasNoOwn(t *testing.T) {
+	m := ledger.Mark{Origin: protocol.Origin{Store: "S1", Agent: "a"}, Epoch: 2, Lease: 3, Seq: 4, Own: 9, Forks: []ledger.Fork{{Epoch: 2, After: 1}}}
+	b := appendMark(nil, &m)
+	if got, err := decodeMark(m.Origin, b); err != nil || got.Own != 9 {
+		t.Fatalf("own is %d (%v), want 9", got.Own, err)
+	}
+	old := append([]byte{1}, b[1:len(b)-1]...)
+	got, err := decodeMark(m.Origin, old)
+	m.Own = 0
+	if err != nil || !reflect.DeepEqual(got, m) {
+		t.Errorf("a mark of format 1 reads as %+v (%v), want %+v", got, err, m)
 	}
 }

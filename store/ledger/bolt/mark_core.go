@@ -12,11 +12,13 @@ import (
 //
 //	format (1 byte) epoch lease seq chain (16 bytes) safe_seq head_seen
 //	zigzag(record_us) zigzag(merged_us) install_id boot_id
-//	forks { epoch after } × forks
+//	forks { epoch after } × forks  own
 //
 // with strings as length ‖ bytes. A batch of live frames moves a mark for every
 // two or three events, and as JSON the marks were more bytes than the events.
-const markFormat = 1
+//
+// Format 1 had no own; it is read as none.
+const markFormat = 2
 
 func appendMark(b []byte, m *ledger.Mark) []byte {
 	b = append(b, markFormat)
@@ -36,7 +38,7 @@ func appendMark(b []byte, m *ledger.Mark) []byte {
 		b = binary.AppendUvarint(b, f.Epoch)
 		b = binary.AppendUvarint(b, f.After)
 	}
-	return b
+	return binary.AppendUvarint(b, m.Own)
 }
 
 func decodeMark(o protocol.Origin, b []byte) (ledger.Mark, error) {
@@ -51,8 +53,11 @@ func decodeMark(o protocol.Origin, b []byte) (ledger.Mark, error) {
 	for n := d.uint(); n > 0 && !d.bad; n-- {
 		m.Forks = append(m.Forks, ledger.Fork{Epoch: d.uint(), After: d.uint()})
 	}
-	if d.bad || len(d.b) > 0 || format != markFormat {
-		return m, fmt.Errorf("decode mark of %s: %w: format %d, want %d, %d bytes left over", o, ledger.ErrCorrupt, format, markFormat, len(d.b))
+	if format > 1 {
+		m.Own = d.uint()
+	}
+	if d.bad || len(d.b) > 0 || format == 0 || format > markFormat {
+		return m, fmt.Errorf("decode mark of %s: %w: format %d, want at most %d, %d bytes left over", o, ledger.ErrCorrupt, format, markFormat, len(d.b))
 	}
 	return m, nil
 }
