@@ -178,7 +178,7 @@ func (a *Aggregator) openIngest() error {
 	a.model.UseRules(&a.rules)
 	a.model.UseBuffer(demand.Buffer)
 	a.ingest, err = ingest.Open(ingest.Options{
-		Ledger: a.ledger, Codec: codec, Log: a.deps.Log, Now: a.deps.Now, Generation: 1, // there is no restore from backups yet that would raise it
+		Ledger: a.ledger, Codec: codec, Log: a.deps.Log, Now: a.deps.Now,
 		Send: func(o protocol.Origin, ch protocol.Channel, payload []byte) error {
 			return a.broker.Publish(o, ch, payload)
 		},
@@ -191,7 +191,7 @@ func (a *Aggregator) openIngest() error {
 				a.fleet.Merged(o, m, m.RecordUS, n)
 			}
 		},
-		Refused: a.refused,
+		Safe: a.fleet.Safe, Refused: a.refused,
 	})
 	if err != nil {
 		return fmt.Errorf("open ingest: %w", err)

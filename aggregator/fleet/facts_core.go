@@ -143,7 +143,10 @@ func (f *facts) onHeartbeat(hb *protocol.Heartbeat, us int64) bool {
 	f.lease, f.epoch = hb.Lease, max(f.epoch, hb.Epoch)
 	idle := f.pending() == 0
 	f.hb, f.hbUS, f.heard = hb, us, true
-	f.tail, f.safe = hb.Tail, max(f.safe, min(hb.Safe, f.merged))
+	f.tail = hb.Tail
+	if !f.marked { // else the ledger's mark says it
+		f.safe = min(hb.Safe, f.merged)
+	}
 	f.head = max(hb.Head, f.merged)
 	f.version = clip(hb.AgentVersion)
 	if hb.BootReason != "" {

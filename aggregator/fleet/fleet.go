@@ -198,6 +198,11 @@ func (f *Fleet) Merged(o protocol.Origin, m ledger.Mark, lastRecordUS int64, n i
 	})
 }
 
+// Safe tells how far o's events are in a verified backup.
+func (f *Fleet) Safe(o protocol.Origin, safe uint64) {
+	f.with(o, func(a *agent) { a.safe = safe })
+}
+
 // Refused tells that a frame, or a HELLO, of o was refused.
 func (f *Fleet) Refused(o protocol.Origin, reason protocol.NackReason) {
 	us := f.opts.Now().UnixMicro()

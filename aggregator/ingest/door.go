@@ -45,6 +45,7 @@ func readHello(payload []byte, h *protocol.Hello) string {
 
 func (i *Ingest) hello(o protocol.Origin, h *protocol.Hello, nowUS int64) {
 	s := i.session(o)
+	i.follow(s, h)
 	w, gone := s.greet(h, nowUS)
 	if h.Head-min(h.Head, s.mark.Seq) > drainBacklog {
 		w.StartAfterMS = int64(min(drainStaggerMax, drainStaggerMS*i.drains()))

@@ -76,8 +76,9 @@ func (i *Ingest) Heartbeat(o protocol.Origin, hb *protocol.Heartbeat) error {
 		if s == nil || !s.live {
 			return nil
 		}
-		if s.mark.Epoch == epoch && head > s.mark.HeadSeen {
-			s.mark.HeadSeen = head
+		s.heard(epoch, head)
+		if s.moved() && nowUS > s.mark.MergedUS+headKeptAfterUS {
+			i.owe(s) // nothing else will write the mark soon
 		}
 		if rev < i.eng.Book.Rev(o.Store) {
 			i.tell(o, nowUS)

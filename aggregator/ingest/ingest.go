@@ -57,13 +57,18 @@ type Options struct {
 	Kits func([]protocol.SKU)
 	// Merged is told a journal's new mark after the commit.
 	Merged func(o protocol.Origin, m ledger.Mark, n int)
+	// Safe is told that a journal's safe mark moved, where Merged is not. nil: nobody asks.
+	Safe func(o protocol.Origin, safe uint64)
 	// Refused is told of frames and hellos that were not taken, and why.
 	Refused func(o protocol.Origin, reason protocol.NackReason, detail string)
 	// CheckpointEvery is how many entries lie between checkpoints of the
 	// fold; 0 means 250,000.
 	CheckpointEvery uint64
-	// Generation is the cloud generation told in every WELCOME.
-	Generation uint64
+	// Backed says that only what Covered tells of is safe to trim in the stores.
+	// Else what is merged counts as safe.
+	Backed bool
+	// Raised is told that the cloud generation rose, and why. nil: nobody asks.
+	Raised func(generation uint64, why string)
 }
 
 // Position is a cell with what is held of it.
@@ -95,6 +100,9 @@ type Ingest struct {
 	done   chan struct{}
 
 	n struct{ frames, events, duplicates, parked, commits, nacks, busy, commitUS, pending, cells atomic.Uint64 }
+
+	generation atomic.Uint64 // cloud generation, told in every WELCOME; the writer alone raises it
+	raises     int           // by what agents said
 
 	// of the open batch
 	owed       []*session
@@ -153,6 +161,9 @@ func Open(o Options) (*Ingest, error) {
 	for _, m := range marks {
 		s := i.session(m.Origin)
 		s.mark, s.was = m, m
+	}
+	if err := i.openSafe(); err != nil {
+		return nil, err
 	}
 	i.eng.Book.Advance(i.lastUS)
 	i.eng.Book.Settle(max(o.Now().UnixMicro(), i.lastUS))
@@ -306,7 +317,7 @@ func (i *Ingest) commit() error {
 	b := &ledger.Batch{Exceptions: i.exceptions, Facts: i.facts}
 	i.eng.TakeStaged(b)
 	for _, s := range i.owed {
-		if s.mark.Seq != s.was.Seq || s.mark.Lease != s.was.Lease || s.mark.Epoch != s.was.Epoch {
+		if s.moved() {
 			b.Marks = append(b.Marks, s.pending())
 		}
 	}
@@ -343,6 +354,8 @@ func (i *Ingest) answer(batchUS int64) {
 		i.send(s, share, nowUS)
 		if s.merged > 0 || s.welcome != nil {
 			i.o.Merged(s.origin, s.mark, s.merged)
+		} else if s.mark.SafeSeq != s.was.SafeSeq && i.o.Safe != nil {
+			i.o.Safe(s.origin, s.mark.SafeSeq)
 		}
 		s.settled()
 	}
@@ -373,7 +386,7 @@ func (i *Ingest) send(s *session, share int, nowUS int64) {
 		return
 	}
 	if w := s.welcome; w != nil {
-		w.Node, w.Credit, w.Generation, w.ServerUS = i.o.Node, 1, i.o.Generation, nowUS
+		w.Node, w.Credit, w.Generation, w.ServerUS = i.o.Node, 1, i.generation.Load(), nowUS
 		w.MergedSeq, w.ChainMerged, w.SafeSeq = s.mark.Seq, s.mark.Chain, s.mark.SafeSeq
 		i.down(s.origin, protocol.DnWelcome, w)
 		i.tell(s.origin, nowUS)
@@ -420,7 +433,7 @@ func (i *Ingest) owe(s *session) {
 func (i *Ingest) session(o protocol.Origin) *session {
 	s := i.sessions[o]
 	if s == nil {
-		s = &session{origin: o, mark: ledger.Mark{Origin: o}, was: ledger.Mark{Origin: o}, live: o.IsFeed()}
+		s = &session{origin: o, mark: ledger.Mark{Origin: o}, was: ledger.Mark{Origin: o}, live: o.IsFeed(), backed: i.o.Backed}
 		i.sessions[o] = s
 		if !o.IsFeed() {
 			i.stores[o.Store] = append(i.stores[o.Store], s)

@@ -28,6 +28,8 @@ type rig struct {
 	ledger *bolt.Ledger
 	in     *Ingest
 	stop   func()
+	backed bool
+	raised []string
 
 	mu       sync.Mutex
 	acks     map[protocol.Origin]protocol.Ack
@@ -59,7 +61,8 @@ func (r *rig) open() {
 	}
 	r.ledger = l
 	in, err := Open(Options{
-		Ledger: l, Codec: r.codec, Log: zerolog.Nop(), Now: time.Now, Send: r.take, CheckpointEvery: 7,
+		Ledger: l, Codec: r.codec, Log: zerolog.Nop(), Now: time.Now, Send: r.take, CheckpointEvery: 7, Backed: r.backed,
+		Raised: func(_ uint64, why string) { r.mu.Lock(); defer r.mu.Unlock(); r.raised = append(r.raised, why) },
 		Cells: func(cs []Position) {
 			r.mu.Lock()
 			defer r.mu.Unlock()

@@ -10,7 +10,10 @@ const (
 	drainStaggerMS   = 15    // start_after per drain already going on
 	drainStaggerMax  = 30_000
 	checkpointEvents = 250_000
-	holdsPartBytes   = 40 << 10 // about, of one part of a store's holds
-	waitersMax       = 10_000   // reads that wait for a write to be shown
-	holdsHeldMax     = 20_000   // SKUs held at one store that its agent is told
+	holdsPartBytes   = 40 << 10   // about, of one part of a store's holds
+	waitersMax       = 10_000     // reads that wait for a write to be shown
+	headKeptAfterUS  = 10_000_000 // of a stuck store: its head is written by itself
+	raisesMax        = 8          // times that agents may raise the cloud generation while one process runs
+	generationLeap   = 1 << 20    // most that an agent may raise it by: the numbers must not run out
+	holdsHeldMax     = 20_000     // SKUs held at one store that its agent is told
 )

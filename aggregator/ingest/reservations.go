@@ -176,7 +176,8 @@ func (i *Ingest) append(o protocol.Origin, ev *protocol.Event, nowUS int64) (mer
 		return out, id, err
 	}
 	s.mark.Seq++
-	s.mark.SafeSeq, s.mark.HeadSeen = s.mark.Seq, s.mark.Seq
+	s.mark.HeadSeen = s.mark.Seq
+	s.assume()
 	s.mark.Chain = s.mark.Chain.Next(rec)
 	s.mark.RecordUS, s.mark.MergedUS = us, nowUS
 	s.merged++

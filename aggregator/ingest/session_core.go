@@ -14,6 +14,7 @@ type session struct {
 	mark   ledger.Mark
 	was    ledger.Mark
 	live   bool // a HELLO came since this process started
+	backed bool // only what a verified backup holds is safe; else what is merged
 
 	// what is owed when the batch is committed
 	listed  bool // in the batch's list of those to answer
@@ -33,7 +34,8 @@ type lost struct {
 // greet answers a HELLO: it decides whether the journal goes on where the
 // ledger stands, or starts a new epoch.
 //
-//	ledger never saw the journal            → epoch 1, from its tail
+//	ledger never saw the journal            → epoch 1, from its tail; what it
+//	                                          trimmed is missing here: range lost
 //	same install, same epoch, merged ≤ head → resume at merged+1
 //	  … but chains differ at merged         → fork: new epoch, re-offer all
 //	  … but merged > head                   → disk rolled back: new epoch
@@ -48,6 +50,9 @@ func (s *session) greet(h *protocol.Hello, nowUS int64) (protocol.Welcome, *lost
 	var gone *lost
 	switch {
 	case m.Epoch == 0:
+		if h.Tail > 1 {
+			gone = &lost{h.Epoch, 1, h.Tail - 1, trimmedUnmerged}
+		}
 		s.rebase(h, 1, 0)
 	case h.InstallID != m.InstallID:
 		if m.HeadSeen > m.Seq {
@@ -57,11 +62,14 @@ func (s *session) greet(h *protocol.Hello, nowUS int64) (protocol.Welcome, *lost
 	case h.Epoch == 0 && m.Seq <= h.Head && m.Seq+1 >= h.Tail:
 		// the WELCOME of this epoch never reached the agent: nothing forked
 	case h.Epoch != m.Epoch:
+		if m.Seq+1 < h.Tail {
+			gone = &lost{h.Epoch, m.Seq + 1, h.Tail - 1, trimmedUnmerged}
+		}
 		s.rebase(h, max(m.Epoch, h.Epoch)+1, min(m.Seq, h.Head))
 	case m.Seq > h.Head:
 		s.rebase(h, m.Epoch+1, h.Head)
 	case m.Seq+1 < h.Tail:
-		gone = &lost{m.Epoch, m.Seq + 1, h.Tail - 1, "the store trimmed them before this ledger had them"}
+		gone = &lost{m.Epoch, m.Seq + 1, h.Tail - 1, trimmedUnmerged}
 		s.rebase(h, m.Epoch+1, ^uint64(0))
 	case h.MergedSeq == m.Seq && m.Seq+1 >= h.Tail && h.ChainMerged != m.Chain:
 		s.rebase(h, m.Epoch+1, h.Tail-1)
@@ -76,6 +84,8 @@ func (s *session) greet(h *protocol.Hello, nowUS int64) (protocol.Welcome, *lost
 	}
 	return w, gone
 }
+
+const trimmedUnmerged = "the store trimmed them before this ledger had them"
 
 // rebase starts an epoch at the journal's tail. after is the last seq that the
 // new epoch shares with the old one.
@@ -132,12 +142,42 @@ func (s *session) take(f *protocol.Frame, skip int, lastRecordUS, nowUS int64) {
 	m := &s.mark
 	if skip < len(f.Records) {
 		m.Seq, m.Chain = f.LastSeq(), f.LastChain
-		m.SafeSeq = m.Seq // no backup is configured in this version: what is merged counts as safe
+		s.assume()
 		m.HeadSeen = max(m.HeadSeen, m.Seq)
 		m.RecordUS, m.MergedUS = lastRecordUS, nowUS
 		s.merged += len(f.Records) - skip
 	}
 	s.echoUS = f.SentUS
+}
+
+// assume makes what is merged safe where no backup is configured to say better.
+func (s *session) assume() {
+	if !s.backed {
+		s.mark.SafeSeq = s.mark.Seq
+	}
+}
+
+// cover takes a mark that a verified backup holds. Safe never passes what is
+// merged, and never goes back. A mark of another epoch says nothing: the journal
+// may have forked since, and the next backup is soon.
+func (s *session) cover(epoch, seq uint64) {
+	if m := &s.mark; epoch == m.Epoch {
+		m.SafeSeq = max(m.SafeSeq, min(seq, m.Seq))
+	}
+}
+
+// heard takes a heartbeat's head: what is known to exist beyond what is merged is
+// the least that is lost with the disk.
+func (s *session) heard(epoch, head uint64) {
+	if s.mark.Epoch == epoch && head > s.mark.HeadSeen {
+		s.mark.HeadSeen = head
+	}
+}
+
+// moved tells whether the mark must be written: it is not what the ledger holds.
+func (s *session) moved() bool {
+	m, w := &s.mark, &s.was
+	return m.Seq != w.Seq || m.Lease != w.Lease || m.Epoch != w.Epoch || m.SafeSeq != w.SafeSeq || m.HeadSeen != w.HeadSeen
 }
 
 // ack speaks of what is committed.

@@ -64,6 +64,17 @@ func TestGreet(t *testing.T) {
 			4, 110, true, chainOf(6), 101, 110, ^uint64(0),
 		},
 		{
+			"what a store trimmed is missing in an empty ledger, too",
+			ledger.Mark{},
+			protocol.Hello{InstallID: "i1", Epoch: 3, Tail: 111, Head: 130, ChainTail: chainOf(6), MergedSeq: 115},
+			1, 110, true, chainOf(6), 1, 110, none,
+		},
+		{
+			"what a store trimmed before an older ledger had it is named", known,
+			protocol.Hello{InstallID: "i1", Epoch: 6, Tail: 121, Head: 130, ChainTail: chainOf(5), MergedSeq: 128},
+			7, 120, true, chainOf(5), 101, 120, 100,
+		},
+		{
 			"a re-installed store names the least loss known", known,
 			protocol.Hello{InstallID: "i2", Tail: 1, Head: 3},
 			4, 0, true, chainOf(0), 101, 120, 0,

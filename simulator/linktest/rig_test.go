@@ -45,12 +45,11 @@ func codec(t *testing.T) *protocol.FrameCodec {
 
 // chain is a real aggregator's receiving end.
 type chain struct {
-	t          *testing.T
-	codec      *protocol.FrameCodec
-	dir        string
-	addr       string // the same after a restart
-	generation uint64
-	tls        *tls.Config
+	t     *testing.T
+	codec *protocol.FrameCodec
+	dir   string
+	addr  string // the same after a restart
+	tls   *tls.Config
 
 	broker *broker.Broker
 	in     *ingest.Ingest
@@ -72,7 +71,7 @@ func newChain(t *testing.T) *chain {
 
 func newChainTLS(t *testing.T, cfg *tls.Config) *chain {
 	t.Helper()
-	c := &chain{tls: cfg, t: t, codec: codec(t), dir: t.TempDir(), addr: "127.0.0.1:0", generation: 1}
+	c := &chain{tls: cfg, t: t, codec: codec(t), dir: t.TempDir(), addr: "127.0.0.1:0"}
 	c.start()
 	t.Cleanup(func() {
 		c.stop()
@@ -91,7 +90,7 @@ func (c *chain) start() {
 	l, err := bolt.Open(bolt.Options{Path: c.ledgerPath(), Log: zerolog.Nop()})
 	c.must(err)
 	c.in, err = ingest.Open(ingest.Options{
-		Ledger: l, Codec: c.codec, Log: zerolog.Nop(), Now: time.Now, Generation: c.generation,
+		Ledger: l, Codec: c.codec, Log: zerolog.Nop(), Now: time.Now,
 		Send: func(o protocol.Origin, ch protocol.Channel, b []byte) error { return c.broker.Publish(o, ch, b) },
 		Cells: func(cells []ingest.Position) {
 			c.mu.Lock()

@@ -205,7 +205,7 @@ func TestMarksMove(t *testing.T) {
 		ok                              bool
 	}{
 		{"forward", 3, 60, 45, 1, marks{Epoch: 3, Generation: 1, Merged: 60, Safe: 45}, true},
-		{"safe never goes back in an epoch", 3, 60, 10, 1, marks{Epoch: 3, Generation: 1, Merged: 60, Safe: 40}, true},
+		{"safe goes back where the aggregator says so", 3, 60, 10, 1, marks{Epoch: 3, Generation: 1, Merged: 60, Safe: 10}, true},
 		{"safe is held to merged", 3, 60, 90, 1, marks{Epoch: 3, Generation: 1, Merged: 60, Safe: 60}, true},
 		{"back in the same epoch", 3, 49, 0, 1, m, false},
 		{"back in a new epoch", 4, 10, 5, 1, marks{Epoch: 4, Generation: 1, Merged: 10, Safe: 5}, true},

@@ -64,7 +64,9 @@ func decodeMeta(what string, b []byte, v any) error {
 	return nil
 }
 
-// move judges a SetMerged against the marks and the journal's ends.
+// move judges a SetMerged against the marks and the journal's ends. Safe may go
+// back: an aggregator that got its first backup no longer calls safe what no
+// backup holds, and a journal that keeps more loses nothing.
 func (m marks) move(epoch, merged, safe, generation, head uint64) (marks, error) {
 	if merged > head {
 		return m, fmt.Errorf("set merged %d: %w (%d)", merged, ErrBeyondHead, head)
@@ -74,9 +76,6 @@ func (m marks) move(epoch, merged, safe, generation, head uint64) (marks, error)
 	}
 	next := m
 	next.Epoch, next.Generation, next.Merged, next.Safe = epoch, generation, merged, min(safe, merged)
-	if epoch == m.Epoch && generation == m.Generation {
-		next.Safe = max(next.Safe, m.Safe)
-	}
 	return next, nil
 }
 
