@@ -21,6 +21,7 @@ import (
 	"tillwire/agent/inbox"
 	"tillwire/agent/intake"
 	"tillwire/agent/link"
+	"tillwire/agent/siblings"
 	"tillwire/protocol"
 	"tillwire/store/config"
 	"tillwire/store/journal"
@@ -56,14 +57,25 @@ type Agent struct {
 	intake  *intake.Intake
 	link    *link.Link // nil without a broker
 	inbox   runner     // nil without a folder
-	ln      net.Listener
-	clock   chan reading // newest estimate of this machine's clock
-	boot    string
+	writer  writer     // the journal, as those see it who write documents
+
+	siblings *siblings.Siblings // nil where the shop has one agent
+	lan      net.Listener       // nil where no sibling may ask
+
+	ln    net.Listener
+	clock chan reading // newest estimate of this machine's clock
+	boot  string
 }
 
 // runner is a part with a lifetime.
 type runner interface {
 	Run(ctx context.Context) error
+}
+
+// writer is the journal for those who write documents into it.
+type writer interface {
+	intake.Journal
+	inbox.Journal
 }
 
 // New opens the journal (verified, repaired or set aside where it is damaged)
@@ -80,7 +92,7 @@ func New(cfg Config, d Deps) (*Agent, error) {
 	}
 	d.Log = d.Log.With().Str("store", cfg.Store).Str("agent", cfg.Agent).Logger()
 	a := &Agent{cfg: cfg, deps: d, ready: make(chan struct{}), clock: make(chan reading, 1), boot: uuid.NewString()}
-	for _, step := range []func() error{a.openJournal, a.openLink, a.openIntake, a.openInbox, a.listen} {
+	for _, step := range []func() error{a.openJournal, a.openLAN, a.openLink, a.openIntake, a.openInbox, a.listen} {
 		if err := step(); err != nil {
 			return nil, errors.Join(err, a.close())
 		}
@@ -186,9 +198,9 @@ func (a *Agent) openIntake() error {
 		return err
 	}
 	in, err := intake.New(intake.Options{
-		Store: a.origin().Store, Agent: a.origin().Agent, Journal: a.journal, Log: a.deps.Log, Now: a.deps.Now, Version: a.deps.Version,
+		Store: a.origin().Store, Agent: a.origin().Agent, Journal: a.writer, Log: a.deps.Log, Now: a.deps.Now, Version: a.deps.Version,
 		Tokens: a.cfg.HTTP.Tokens, AllowedHosts: a.cfg.HTTP.Hosts, Dev: a.cfg.Dev, Link: a.linkStatus, Zone: zone,
-		Schemes: a.cfg.Barcodes, Holds: holds, KeepHolds: a.keepHolds,
+		Schemes: a.cfg.Barcodes, Holds: holds, KeepHolds: a.keepHolds, Siblings: a.siblingStatus,
 	})
 	if err != nil {
 		return err
@@ -233,7 +245,10 @@ func (a *Agent) listen() error {
 // then the journal closes. What was answered 201 is on disk at any moment.
 func (a *Agent) Run(ctx context.Context) error {
 	g, serving := errgroup.WithContext(ctx)
-	g.Go(func() error { return a.serveHTTP(serving) })
+	g.Go(func() error { return serve(serving, a.intake.Server(), a.ln, "the POS port") })
+	if a.lan != nil {
+		g.Go(func() error { return serve(serving, a.siblings.Server(), a.lan, "the shop's other agents") })
+	}
 	g.Go(func() error { return a.intake.Run(serving) })
 	g.Go(func() error { return a.trim(serving) })
 	if a.link != nil {
@@ -254,8 +269,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	return err
 }
 
-func (a *Agent) serveHTTP(ctx context.Context) error {
-	srv := a.intake.Server()
+func serve(ctx context.Context, srv *http.Server, ln net.Listener, whom string) error {
 	done := make(chan error, 1)
 	go func() {
 		<-ctx.Done()
@@ -267,8 +281,8 @@ func (a *Agent) serveHTTP(ctx context.Context) error {
 		}
 		done <- err
 	}()
-	if err := srv.Serve(a.ln); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve the POS port: %w", err)
+	if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve %s: %w", whom, err)
 	}
 	return <-done
 }
@@ -298,6 +312,14 @@ func (a *Agent) Ready() <-chan struct{} { return a.ready }
 // HTTPAddr is where the POS port really listens.
 func (a *Agent) HTTPAddr() string { return a.ln.Addr().String() }
 
+// LANAddr is where the shop's other agents ask; "" where none may.
+func (a *Agent) LANAddr() string {
+	if a.lan == nil {
+		return ""
+	}
+	return a.lan.Addr().String()
+}
+
 // Handler is the POS port, for callers in the same process.
 func (a *Agent) Handler() http.Handler { return a.intake.Handler() }
 
@@ -306,8 +328,11 @@ func (a *Agent) State() journal.State { return a.journal.State() }
 
 func (a *Agent) close() error {
 	var errs []error
-	if a.ln != nil {
-		if err := a.ln.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+	for _, ln := range []net.Listener{a.ln, a.lan} {
+		if ln == nil {
+			continue
+		}
+		if err := ln.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			errs = append(errs, err)
 		}
 	}
@@ -335,7 +360,7 @@ func (a *Agent) openInbox() error {
 	if err != nil {
 		return err
 	}
-	b, err := inbox.New(inbox.Options{Dir: a.cfg.Inbox.Dir, Store: a.origin().Store, Journal: a.journal, Log: a.deps.Log, Mapping: m, Zone: zone})
+	b, err := inbox.New(inbox.Options{Dir: a.cfg.Inbox.Dir, Store: a.origin().Store, Journal: a.writer, Log: a.deps.Log, Mapping: m, Zone: zone})
 	if err != nil {
 		return fmt.Errorf("open inbox: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 
+	"tillwire/agent/siblings"
 	"tillwire/protocol"
 	"tillwire/store/config"
 )
@@ -26,6 +27,7 @@ type Config struct {
 	HTTP    HTTPConfig    `toml:"http"`
 	Link    LinkConfig    `toml:"link"`
 	Inbox   InboxConfig   `toml:"inbox"`
+	LAN     LANConfig     `toml:"lan"`
 	Journal JournalConfig `toml:"journal"`
 	Log     LogConfig     `toml:"log"`
 
@@ -35,14 +37,14 @@ type Config struct {
 // HTTPConfig is the POS's port.
 type HTTPConfig struct {
 	Listen string   `toml:"listen" help:"address of the POS port; port 0 picks one and writes it to addresses.json"`
-	Tokens []string `toml:"tokens" help:"bearer tokens of registers; demanded where listen is not loopback"`
+	Tokens []string `toml:"tokens" secret:"true" help:"bearer tokens of registers; demanded where listen is not loopback"`
 	Hosts  []string `toml:"hosts" help:"further Host names under which the port may be called"`
 }
 
 // LinkConfig is the way up.
 type LinkConfig struct {
 	Broker string `toml:"broker" help:"mqtt://host:port or mqtts://host:port; empty journals without a link"`
-	Token  string `toml:"token" help:"this agent's secret, from enroll or tillwire-aggregator token"`
+	Token  string `toml:"token" secret:"true" help:"this agent's secret, from enroll or tillwire-aggregator token"`
 	CAFile string `toml:"ca_file" help:"PEM file of the authority behind mqtts://; empty uses the system's"`
 }
 
@@ -130,6 +132,16 @@ func (c *Config) Check() error {
 	}
 	if err := c.checkListen(); err != nil {
 		return err
+	}
+	if c.LAN.used() {
+		o, err := c.LAN.options()
+		if err != nil {
+			return err
+		}
+		o.Agent = protocol.AgentID(c.Agent)
+		if _, err := siblings.New(o); err != nil {
+			return err
+		}
 	}
 	return c.checkBroker()
 }

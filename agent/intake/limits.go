@@ -28,6 +28,8 @@ const (
 	holdBodyMax    = 4 << 10 // of an answer to a task
 	holdReasonMax  = 200
 
+	pageTasksMax = 20 // of the status page; GET /v1/holds has them all
+
 	registersMax        = 1000             // registers whose clocks are learnt
 	registerGaps        = 64               // documents of each that are remembered
 	registerKnown       = 3                // documents from which on its clock is known

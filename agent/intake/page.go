@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"tillwire/protocol"
 	"tillwire/store/journal"
 )
 
@@ -37,7 +38,7 @@ func (in *Intake) page(w http.ResponseWriter, _ *http.Request) {
 	h := w.Header()
 	h.Set("Content-Security-Policy", "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 	h.Set("Referrer-Policy", "no-referrer")
-	answer(w, http.StatusOK, "text/html; charset=utf-8", []byte(renderPage(in.pageWords(&s, &st, link, now), pageParts(&s, now))))
+	answer(w, http.StatusOK, "text/html; charset=utf-8", []byte(renderPage(in.pageWords(&s, &st, link, now), in.pageParts(&s, now))))
 }
 
 // pageWords are the texts of the page; renderPage escapes them. Times are in the
@@ -76,8 +77,8 @@ func (in *Intake) pageWords(s *Status, st *journal.State, link LinkStatus, now t
 }
 
 // pageParts are the parts that are there at times only, escaped already.
-func pageParts(s *Status, now time.Time) map[string]string {
-	parts := map[string]string{"dev": "", "errors": "", "registers": ""}
+func (in *Intake) pageParts(s *Status, now time.Time) map[string]string {
+	parts := map[string]string{"dev": "", "errors": "", "registers": "", "tasks": taskTable(in.Tasks(), now), "siblings": siblingTable(s.Siblings, now)}
 	if s.Dev {
 		parts["dev"] = `<p class="dev">Development mode: no tokens are asked. Never in a shop.</p>`
 	}
@@ -97,6 +98,66 @@ func pageParts(s *Status, now time.Time) map[string]string {
 	b.WriteString("</tbody></table>\n  </section>\n")
 	parts["registers"] = b.String()
 	return parts
+}
+
+// taskTable is the shop's work: what to fetch from the shelf, and for whom.
+func taskTable(tasks []Task, now time.Time) string {
+	if len(tasks) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	b.WriteString("  <section>\n    <h2>To do for orders</h2>\n    <table><thead><tr><th scope=\"col\">Order</th><th scope=\"col\">What</th><th scope=\"col\">State</th><th scope=\"col\">Since</th></tr></thead>\n    <tbody>")
+	for i, t := range tasks {
+		if i == pageTasksMax {
+			fmt.Fprintf(&b, "<tr><td colspan=\"4\">and %s</td></tr>", plural(len(tasks)-i, "further order"))
+			break
+		}
+		var what []string
+		for _, l := range t.Lines {
+			what = append(what, l.Quantity.String()+" × "+string(l.SKU))
+		}
+		fmt.Fprintf(&b, "<tr><td>%s</td><td>%s</td><td>%s</td><td>%s</td></tr>", html.EscapeString(or(t.OrderID, t.HoldID)),
+			html.EscapeString(strings.Join(what, ", ")), html.EscapeString(taskWords(&t)), span(now.Sub(t.CreatedAt)))
+	}
+	b.WriteString("</tbody></table>\n  </section>\n")
+	return b.String()
+}
+
+// taskWords say what the shop does next.
+func taskWords(t *Task) string {
+	to := "hand over at the till"
+	if t.Fulfilment == protocol.FulfilmentShip {
+		to = "pack and send"
+	}
+	switch t.State {
+	case protocol.ReservationAccepted:
+		return "accepted: fetch it, then " + to
+	case protocol.ReservationPicked:
+		return "fetched: " + to
+	default:
+		return "new: accept or refuse it"
+	}
+}
+
+// siblingTable lists the shop's other agents.
+func siblingTable(list []StatusSibling, now time.Time) string {
+	if len(list) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	b.WriteString("  <section>\n    <h2>Other agents of this shop</h2>\n    <table><thead><tr><th scope=\"col\">Agent</th><th scope=\"col\">Last answer</th></tr></thead>\n    <tbody>")
+	for _, s := range list {
+		seen := "not asked yet: only counts ask"
+		if s.SeenAt != nil {
+			seen = span(now.Sub(*s.SeenAt)) + " ago"
+		}
+		if s.LastError != "" {
+			seen += "; " + s.LastError
+		}
+		fmt.Fprintf(&b, "<tr><td>%s</td><td>%s</td></tr>", html.EscapeString(string(s.Agent)+" at "+s.Address), html.EscapeString(seen))
+	}
+	b.WriteString("</tbody></table>\n  </section>\n")
+	return b.String()
 }
 
 // renderPage puts words, escaped, and parts into the page in one pass, so that

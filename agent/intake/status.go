@@ -22,6 +22,8 @@ type Status struct {
 	Journal      StatusJournal    `json:"journal"`
 	Stock        StatusStock      `json:"local_stock"`
 	Registers    []StatusRegister `json:"registers"`
+	Tasks        int              `json:"tasks"` // open; GET /v1/holds lists them
+	Siblings     []StatusSibling  `json:"siblings,omitempty"`
 }
 
 // StatusLink is the way to the aggregator.
@@ -66,6 +68,14 @@ type StatusStock struct {
 type StatusRegister struct {
 	Register string    `json:"register"`
 	LastAt   time.Time `json:"last_write_at"`
+}
+
+// StatusSibling is another agent of the shop, as counts here see it.
+type StatusSibling struct {
+	Agent     protocol.AgentID `json:"agent"`
+	Address   string           `json:"address"`
+	SeenAt    *time.Time       `json:"seen_at"` // its last answer; null: never asked, or it never answered
+	LastError string           `json:"last_error"`
 }
 
 func moment(us int64) *time.Time {
@@ -117,6 +127,10 @@ func (in *Intake) snapshot() (Status, journal.State, LinkStatus) {
 	}
 	for _, r := range st.Registers {
 		s.Registers = append(s.Registers, StatusRegister{r.Register, time.UnixMicro(r.LastUS).UTC()})
+	}
+	s.Tasks = len(in.Tasks())
+	if in.o.Siblings != nil {
+		s.Siblings = in.o.Siblings()
 	}
 	in.stock.mu.RLock()
 	s.Stock = StatusStock{len(in.stock.cells), in.stock.from, in.stock.seq, in.stock.lost, in.stock.unres}

@@ -76,6 +76,16 @@ type Key struct {
 	Env   string // as in the environment
 	Help  string // the field's help tag
 	value reflect.Value
+
+	secret bool // the field's tag secret:"true"
+}
+
+// Shown is the value for people and logs: a secret only tells that it is set.
+func (k Key) Shown() string {
+	if k.secret && !k.value.IsZero() {
+		return "(set)"
+	}
+	return k.String()
 }
 
 // String shows the value that the key has now.
@@ -108,7 +118,7 @@ func keysOf(v reflect.Value, section string) []Key {
 		default:
 			full := section + name
 			env := EnvPrefix + strings.ToUpper(strings.ReplaceAll(full, ".", "_"))
-			out = append(out, Key{Name: full, Env: env, Help: f.Tag.Get("help"), value: fv})
+			out = append(out, Key{Name: full, Env: env, Help: f.Tag.Get("help"), value: fv, secret: f.Tag.Get("secret") == "true"})
 		}
 	}
 	return out

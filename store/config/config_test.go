@@ -87,3 +87,18 @@ func TestErrorsNameLineKeyAndRemedy(t *testing.T) {
 		})
 	}
 }
+
+func TestSecretsAreNotShown(t *testing.T) {
+	c := struct {
+		Token string   `toml:"token" secret:"true"`
+		Old   []string `toml:"old" secret:"true"`
+		Name  string   `toml:"name"`
+	}{Token: "hunter2", Name: "till"}
+	var got []string
+	for _, k := range Keys(&c) {
+		got = append(got, k.Name+"="+k.Shown())
+	}
+	if d := cmp.Diff([]string{"token=(set)", "old=[]", "name=till"}, got); d != "" {
+		t.Error(d)
+	}
+}

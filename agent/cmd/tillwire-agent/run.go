@@ -97,11 +97,7 @@ func configCommand(_ context.Context, in *invocation) error {
 		return err
 	}
 	for _, k := range config.Keys(&c) {
-		v := k.String()
-		if (k.Name == "link.token" || k.Name == "http.tokens") && v != "" && v != "[]" {
-			v = "(set)"
-		}
-		if _, err := fmt.Fprintf(in.stdout, "%-24s %-32s %-28q %s\n", k.Name, k.Env, v, k.Help); err != nil {
+		if _, err := fmt.Fprintf(in.stdout, "%-24s %-32s %-28q %s\n", k.Name, k.Env, k.Shown(), k.Help); err != nil {
 			return err
 		}
 	}
