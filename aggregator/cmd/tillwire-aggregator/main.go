@@ -210,7 +210,7 @@ func configCommand(_ context.Context, in *invocation) error {
 		return err
 	}
 	for _, k := range config.Keys(&c) {
-		if _, err := fmt.Fprintf(in.stdout, "%-24s %-32s %-28q %s\n", k.Name, k.Env, k.String(), k.Help); err != nil {
+		if _, err := fmt.Fprintf(in.stdout, "%-24s %-32s %-28q %s\n", k.Name, k.Env, k.Shown(), k.Help); err != nil {
 			return err
 		}
 	}
