@@ -218,7 +218,7 @@ var ownerRooms = map[string][]string{
 	"github.com/eclipse/paho.mqtt.golang": {"agent/link"},
 	"github.com/mochi-mqtt/server":        {"aggregator/broker"},
 	"github.com/kardianos/service":        {"agent/cmd", "aggregator/cmd"},
-	"github.com/klauspost/compress":       {"protocol"},
+	"github.com/klauspost/compress":       {"protocol", "aggregator/backup"},
 	"google.golang.org/protobuf":          {"protocol"}, // protowire: the encoding, no reflection
 	"github.com/go-json-experiment/json":  {"protocol"},
 	"github.com/pelletier/go-toml":        {"store/config", "agent", "aggregator"},

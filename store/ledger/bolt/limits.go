@@ -16,6 +16,10 @@ const (
 	scanBytesMax   = 4 << 20  // and their bytes
 	listRowsMax    = 1000     // rows looked at in one read transaction of a listing
 
+	dumpKeyMax   = 4 << 10  // bytes of a key in a dump
+	dumpValueMax = 80 << 20 // and of its value
+	loadBytesMax = 16 << 20 // loaded in one transaction
+
 	entryLinksMax  = 1 << 16 // links of one entry
 	recordBytesMax = protocol.RecordBytesMax
 	chunkBytesMax  = 64 << 20  // one chunk of a checkpoint
