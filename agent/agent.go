@@ -143,7 +143,7 @@ func (a *Agent) openLink() error {
 		Dial: a.deps.Dial, TLS: tlsConfig, Now: a.deps.Now, Log: a.deps.Log, Version: a.deps.Version,
 		BootID: a.boot, BootReason: a.journal.State().BootReason, Timing: a.deps.Timing, Counters: a.counters,
 		Holds:    func(h *protocol.Holds) error { return a.intake.TakeHolds(h) },
-		HoldsRev: func() uint64 { return a.intake.HoldsRev() }, Clock: a.heardClock,
+		HoldsRev: func() uint64 { return a.intake.HoldsRev() }, Clock: a.heardClock, Digest: a.digest,
 	})
 	if err != nil {
 		return fmt.Errorf("make link: %w", err)

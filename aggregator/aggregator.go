@@ -191,7 +191,7 @@ func (a *Aggregator) openIngest() error {
 				a.fleet.Merged(o, m, m.RecordUS, n)
 			}
 		},
-		Safe: a.fleet.Safe, Refused: a.refused,
+		Safe: a.fleet.Safe, Announced: a.fleet.Announced, Refused: a.refused,
 	})
 	if err != nil {
 		return fmt.Errorf("open ingest: %w", err)
@@ -275,6 +275,8 @@ func (a *Aggregator) onUp(m broker.Up) error {
 		return a.ingest.Hello(m.Origin, m.Payload)
 	case protocol.UpJournal:
 		return a.ingest.Frame(m.Origin, m.Payload, m.ReceivedUS)
+	case protocol.UpDigest:
+		return a.ingest.Digest(m.Origin, m.Payload)
 	case protocol.UpHeartbeat:
 		var hb protocol.Heartbeat
 		if !a.readable(m, &hb) {

@@ -80,6 +80,7 @@ type Explanation struct {
 	Flows           []ExplainFlow   `json:"flows,omitempty"`
 	Holds           []ExplainHold   `json:"holds,omitempty"`
 	Buffers         []ExplainBuffer `json:"buffers,omitempty"`
+	OnTheWay        []ExplainDigest `json:"on_the_way,omitempty"` // part of on_hand and unavailable, beside anchor and lines
 	Quantities
 	RiskBuffer  Quantity  `json:"risk_buffer"`
 	Available   Quantity  `json:"available"`

@@ -1,6 +1,9 @@
 package protocol
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // UnavailableBy splits what is on hand but cannot be sold by disposition.
 type UnavailableBy struct {
@@ -16,6 +19,26 @@ func UnavailableOf(q [DispositionsUnsellable]Quantity) UnavailableBy {
 
 // Sum is what is unavailable in all.
 func (u UnavailableBy) Sum() Quantity { return u.Damaged + u.Quarantine + u.Unknown }
+
+// ExplainDigest is what an agent announced of its backlog and is still on its
+// way: its sums are part of on_hand and unavailable until the journal has come.
+type ExplainDigest struct {
+	Agent       AgentID   `json:"agent"`
+	MergedSeq   uint64    `json:"merged_seq"`
+	AsOfSeq     uint64    `json:"as_of_seq"`
+	AsOf        time.Time `json:"as_of"` // agent's clock
+	OnHand      Quantity  `json:"on_hand"`
+	Unavailable Quantity  `json:"unavailable,omitzero"`
+}
+
+// Words continue the sum of an explanation.
+func (d *ExplainDigest) Words() string {
+	sign, q := "+", d.OnHand
+	if q < 0 {
+		sign, q = "−", -q
+	}
+	return fmt.Sprintf("; %s %s announced by %s and on its way", sign, q, d.Agent)
+}
 
 // ExplainFlow is an open transfer or advice: in_transit is the sum of the open
 // transfers that are above zero, incoming that of the advices.

@@ -314,3 +314,30 @@ func TestSpecExamples(t *testing.T) {
 		t.Error("a limit was changed: SPEC.md names them")
 	}
 }
+
+// TestGoldenDigest: a part with every field, for who writes another agent.
+func TestGoldenDigest(t *testing.T) {
+	codec := newCodec(t)
+	d := &Digest{
+		Epoch: 7, Lease: 300, After: 4, AsOf: 90, AsOfUS: goldenStartUS, Chain: Chain{1, 2, 3, 15: 255}, Parts: 1, Open: 2,
+		Cancelled: []EventID{MakeEventID("S0042", KindSale, "R03-187")},
+		Rows: []DigestRow{
+			{SKU: "04006381333931", Net: Units(-12), Unavailable: Units(1)},
+			{SKU: "04006381333931", UOM: "CS", Net: Units(-1)},
+			{SKU: "MILK", Net: Units(-7), Count: &DigestCount{Seq: 50, Cut: 3, CountedUS: goldenStartUS - 1, Quantity: Units(20), Since: Units(-5), Before: Units(-1)}},
+		},
+	}
+	b, err := codec.AppendDigest(nil, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range golden(t, "digest.json", []struct{ Digest string }{{hex.EncodeToString(b)}}) {
+		got, err := codec.DecodeDigest(unhexed(t, g.Digest))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(d, got); diff != "" {
+			t.Errorf("decoded (-), meant (+):\n%s", diff)
+		}
+	}
+}

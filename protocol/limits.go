@@ -25,6 +25,9 @@ const (
 	FrameBytesMax       = 384 << 10 // whole encoded frame
 	ControlBytesMax     = 64 << 10  // hello, welcome, ack, heartbeat
 	FrameHeaderBytesMax = 4 << 10   // header of a frame
+	DigestPartsMax      = 64        // messages of one digest
+	DigestStretchMax    = 2_000_000 // records that one digest sums up
+	digestPartBytes     = 192 << 10 // of rows in one message, before compression
 	FrameLinger         = 100 * time.Millisecond
 	CreditMax           = 8
 	HeartbeatEvery      = 15 * time.Second

@@ -13,17 +13,22 @@ const (
 	UpHello     Channel = "up/hello"
 	UpJournal   Channel = "up/journal"   // + /{node}
 	UpHeartbeat Channel = "up/heartbeat" // + /{node}
+	UpDigest    Channel = "up/digest"    // + /{node}
 	UpWill      Channel = "up/will"
 	DnWelcome   Channel = "dn/welcome"
 	DnAck       Channel = "dn/ack"
 	DnHolds     Channel = "dn/holds" // desired state of the store's tasks
 )
 
-// Topic composes the topic of a channel. node is used by the journal and
-// heartbeat channels only; "" there means node 0.
+// noded tells the channels that end with the name of the node that owns the
+// session.
+func (ch Channel) noded() bool { return ch == UpJournal || ch == UpHeartbeat || ch == UpDigest }
+
+// Topic composes the topic of a channel. node is used by the journal, heartbeat
+// and digest channels only; "" there means node 0.
 func Topic(o Origin, ch Channel, node string) string {
 	t := TopicPrefix + string(o.Store) + "/" + string(o.Agent) + "/" + string(ch)
-	if ch == UpJournal || ch == UpHeartbeat {
+	if ch.noded() {
 		if node == "" {
 			node = "0"
 		}
@@ -45,7 +50,7 @@ func ParseTopic(topic string) (o Origin, ch Channel, node string, ok bool) {
 	o = Origin{Store: StoreID(p[0]), Agent: AgentID(p[1])}
 	ch = Channel(p[2] + "/" + p[3])
 	switch ch {
-	case UpJournal, UpHeartbeat:
+	case UpJournal, UpHeartbeat, UpDigest:
 		if len(p) != 5 || CheckName(p[4]) != nil {
 			return o, "", "", false
 		}

@@ -7,7 +7,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-var channels = []Channel{UpHello, UpJournal, UpHeartbeat, UpWill, DnWelcome, DnAck, DnHolds}
+var channels = []Channel{UpHello, UpJournal, UpHeartbeat, UpDigest, UpWill, DnWelcome, DnAck, DnHolds}
 
 func TestTopic(t *testing.T) {
 	o := Origin{Store: "S0042", Agent: "till-03"}
@@ -20,8 +20,9 @@ func TestTopic(t *testing.T) {
 		{UpJournal, "", "tw/v1/S0042/till-03/up/journal/0"},
 		{UpJournal, "eu-1", "tw/v1/S0042/till-03/up/journal/eu-1"},
 		{UpHeartbeat, "", "tw/v1/S0042/till-03/up/heartbeat/0"},
+		{UpDigest, "eu-1", "tw/v1/S0042/till-03/up/digest/eu-1"},
 		{UpWill, "", "tw/v1/S0042/till-03/up/will"},
-		{DnWelcome, "eu-1", "tw/v1/S0042/till-03/dn/welcome"}, // no node but on the two that carry one
+		{DnWelcome, "eu-1", "tw/v1/S0042/till-03/dn/welcome"}, // no node but on those that carry one
 		{DnAck, "", "tw/v1/S0042/till-03/dn/ack"},
 		{DnHolds, "eu-1", "tw/v1/S0042/till-03/dn/holds"},
 	} {
@@ -37,7 +38,7 @@ func TestTopicRoundTrip(t *testing.T) {
 		o := Origin{StoreID(name.Draw(t, "store")), AgentID(name.Draw(t, "agent"))}
 		ch, node := rapid.SampledFrom(channels).Draw(t, "channel"), name.Draw(t, "node")
 		got, gotCh, gotNode, ok := ParseTopic(Topic(o, ch, node))
-		if ch != UpJournal && ch != UpHeartbeat {
+		if !ch.noded() {
 			node = ""
 		}
 		if !ok || got != o || gotCh != ch || gotNode != node {

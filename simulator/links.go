@@ -11,6 +11,9 @@ import (
 // errLinkDown is what a dial over a cut line gives.
 var errLinkDown = errors.New("the simulated line is down")
 
+// errLineReset is what a reader sees of a connection whose line was cut.
+var errLineReset = errors.New("connection reset by the simulated line")
+
 // line is the wide-area connection of one store: what its agent dials through.
 // A cut either resets what is open, as a router that lost its uplink does, or
 // goes silent: bytes vanish and nobody is told, until the line comes back and
@@ -139,6 +142,11 @@ func (c *lineConn) isSilent() bool {
 func (c *lineConn) Read(b []byte) (int, error) {
 	for {
 		n, err := c.Conn.Read(b)
+		if errors.Is(err, net.ErrClosed) {
+			// A line that is cut is not closed by who reads from it: MQTT clients take
+			// that for their own doing, and would notice nothing until their next ping.
+			err = &net.OpError{Op: "read", Net: "tcp", Err: errLineReset}
+		}
 		if err != nil || !c.isSilent() {
 			return n, err
 		}

@@ -16,65 +16,6 @@ type cell struct {
 	lastUS              int64 // record time of the last movement or count
 }
 
-// move is what one document does to one article.
-type move struct {
-	sku                 protocol.SKU
-	onHand, unavailable protocol.Quantity
-}
-
-// movesOf lists the movements of a document. Counts and voids have none of
-// their own.
-func movesOf(e *protocol.Event, into []move) []move {
-	for i := range e.Lines {
-		l := &e.Lines[i]
-		m := move{sku: l.SKU}
-		switch e.Kind {
-		case protocol.KindSale:
-			m.onHand = -l.Quantity
-		case protocol.KindReturn:
-			m.onHand = l.Quantity
-			if !sellable(l.Disposition) || l.Disposition == protocol.DispositionNone && e.OriginalDocument == "" {
-				m.unavailable = l.Quantity // without receipt or judgement
-			}
-		case protocol.KindReceipt, protocol.KindAdjustment:
-			m.onHand = l.Quantity
-			if !sellable(l.Disposition) {
-				m.unavailable = l.Quantity
-			}
-		case protocol.KindTransfer:
-			m.onHand = l.Quantity
-			if e.Direction == protocol.DirectionOut {
-				m.onHand = -l.Quantity
-			}
-		case protocol.KindStatusChange:
-			if !sellable(l.From) {
-				m.unavailable -= l.Quantity
-			}
-			if !sellable(l.To) {
-				m.unavailable += l.Quantity
-			}
-		case protocol.KindHold:
-			if e.Action != protocol.HoldCollected {
-				continue
-			}
-			m.onHand = -l.Quantity
-		case protocol.KindKit:
-			m.onHand = l.Quantity
-			if e.Action == protocol.KitBreak {
-				m.onHand = -l.Quantity
-			}
-		default:
-			continue
-		}
-		into = append(into, m)
-	}
-	return into
-}
-
-func sellable(d protocol.Disposition) bool {
-	return d == protocol.DispositionNone || d == protocol.DispositionSellable
-}
-
 // inside tells whether a movement was off the shelf when the cell was counted.
 // One that its till posted late is judged by its own time instead of its seq.
 func (c *cell) inside(seq uint64, recordUS, eventUS int64) bool {
@@ -88,11 +29,11 @@ func (c *cell) inside(seq uint64, recordUS, eventUS int64) bool {
 }
 
 // apply adds a movement that is outside of the count.
-func (c *cell) apply(m move, seq uint64, recordUS, eventUS int64) {
+func (c *cell) apply(m protocol.Move, seq uint64, recordUS, eventUS int64) {
 	if !c.inside(seq, recordUS, eventUS) {
-		c.onHand += m.onHand
+		c.onHand += m.OnHand
 	}
-	c.unavailable += m.unavailable
+	c.unavailable += m.Unavailable
 	c.lastUS = max(c.lastUS, recordUS)
 }
 
@@ -141,23 +82,4 @@ func (r *ring) add(id protocol.EventID, seq uint64) {
 		r.next = (r.next + 1) % len(r.ids)
 	}
 	r.seqs[id] = seq
-}
-
-// voidable are the kinds that a void may mean, in the order of looking.
-var voidable = []protocol.Kind{
-	protocol.KindSale, protocol.KindReturn, protocol.KindReceipt,
-	protocol.KindAdjustment, protocol.KindTransfer, protocol.KindStatusChange,
-}
-
-// originals are the ids that a void may mean.
-func originals(e *protocol.Event) []protocol.EventID {
-	kinds := voidable
-	if e.VoidsKind != protocol.KindInvalid {
-		kinds = []protocol.Kind{e.VoidsKind}
-	}
-	ids := make([]protocol.EventID, len(kinds))
-	for i, k := range kinds {
-		ids[i] = protocol.MakeEventID(e.Store, k, e.Voids)
-	}
-	return ids
 }

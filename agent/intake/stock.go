@@ -21,7 +21,7 @@ type stock struct {
 	sold    map[protocol.EventID]bool               // answers "collected" whose hold a sale has handed out
 	waiting map[protocol.EventID][]protocol.EventID // originals cancelled in advance, each with all ids its void may mean
 	event   protocol.Event                          // reused
-	moves   []move                                  // reused
+	moves   []protocol.Move                         // reused
 
 	mu    sync.RWMutex // guards what follows
 	cells map[protocol.SKU]*cell
@@ -134,7 +134,7 @@ func (s *stock) fold(j Journal, p pending) {
 			delete(s.waiting, id)
 		}
 	default:
-		s.moves = movesOf(e, s.moves)
+		s.moves = protocol.MovesOf(e, s.moves)
 	}
 	if e.Kind == protocol.KindSale && e.HoldID != "" {
 		s.collect(j, e)
@@ -144,8 +144,8 @@ func (s *stock) fold(j Journal, p pending) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, m := range s.moves {
-		m.onHand, m.unavailable = sign*m.onHand, sign*m.unavailable
-		if c := s.cell(m.sku); c != nil {
+		m.OnHand, m.Unavailable = sign*m.OnHand, sign*m.Unavailable
+		if c := s.cell(m.SKU); c != nil {
 			c.apply(m, p.seq, p.recordUS, e.EventTime.US)
 		}
 	}
@@ -172,8 +172,8 @@ func (s *stock) collect(j Journal, sale *protocol.Event) {
 	var e protocol.Event
 	_ = j.Scan(at, func(_ uint64, _ int64, rec []byte) error {
 		if _, err := protocol.DecodeRecord(rec, &e); err == nil {
-			for _, m := range movesOf(&e, nil) {
-				s.moves = append(s.moves, move{sku: m.sku, onHand: -m.onHand})
+			for _, m := range protocol.MovesOf(&e, nil) {
+				s.moves = append(s.moves, protocol.Move{SKU: m.SKU, OnHand: -m.OnHand})
 			}
 		}
 		return errStop
@@ -254,7 +254,7 @@ func (s *stock) since(j Journal, count *protocol.Event, seq uint64) map[protocol
 		low = seq - cutScanMax
 	}
 	var e protocol.Event
-	var moves []move
+	var moves []protocol.Move
 	// A failed scan leaves the sums short until the next count; the chain's own
 	// fold is not touched by it.
 	_ = j.Scan(low+1, func(at uint64, recordUS int64, rec []byte) error {
@@ -264,14 +264,14 @@ func (s *stock) since(j Journal, count *protocol.Event, seq uint64) map[protocol
 		if _, err := protocol.DecodeRecord(rec, &e); err != nil {
 			return nil //nolint:nilerr // told by the link; passed over here as in fold
 		}
-		moves = movesOf(&e, moves[:0])
+		moves = protocol.MovesOf(&e, moves[:0])
 		for _, m := range moves {
-			c, named := cuts[m.sku]
+			c, named := cuts[m.SKU]
 			if !named {
 				c = rest
 			}
 			if !c.inside(at, recordUS, e.EventTime.US) {
-				sums[m.sku] += m.onHand
+				sums[m.SKU] += m.OnHand
 			}
 		}
 		return nil
@@ -281,19 +281,19 @@ func (s *stock) since(j Journal, count *protocol.Event, seq uint64) map[protocol
 
 // original finds the movements that a void takes back. An original that is not
 // known may still come: then it will be passed over.
-func (s *stock) original(j Journal, v *protocol.Event, seq uint64) []move {
-	ids := originals(v)
+func (s *stock) original(j Journal, v *protocol.Event, seq uint64) []protocol.Move {
+	ids := protocol.Originals(v)
 	for _, id := range ids {
 		at, known := s.recent.seqs[id]
 		if !known {
 			continue
 		}
 		delete(s.recent.seqs, id) // a second void takes nothing back
-		var moves []move
+		var moves []protocol.Move
 		var e protocol.Event
 		_ = j.Scan(at, func(_ uint64, _ int64, rec []byte) error {
 			if _, err := protocol.DecodeRecord(rec, &e); err == nil {
-				moves = movesOf(&e, nil)
+				moves = protocol.MovesOf(&e, nil)
 			}
 			return errStop
 		})

@@ -149,6 +149,8 @@ func (l *Link) perform(ctx context.Context, c *connection, e Effect) (Input, err
 		return Input{}, l.sayHello(ctx, c, e)
 	case SendFrame:
 		return l.sendFrame(ctx, c, e.Seq)
+	case Announce:
+		return Input{}, l.announce(ctx, c, e.Seq)
 	case SetMark:
 		l.setMark(e.Mark)
 	case Drop:

@@ -32,6 +32,10 @@ const (
 	frameReadBytes = protocol.FrameRawBytesMax - 4*protocol.FrameEventsMax
 )
 
+// digestBacklog is how many events more than two frames must wait to be worth
+// announcing.
+const digestBacklog = 2 * protocol.FrameEventsMax
+
 // Timing are the durations of a link; zero values take the defaults named.
 type Timing struct {
 	ReconnectMin     time.Duration // 1 s: first window of the full-jitter backoff

@@ -51,6 +51,9 @@ type Options struct {
 	// and the part asked for again by saying an older HoldsRev. nil: nobody cares.
 	Holds    func(*protocol.Holds) error
 	HoldsRev func() uint64 // of what is kept, for heartbeats; nil: 0
+	// Digest sums up the journal behind a seq, for a session that begins with a
+	// backlog; nil where there is nothing to say. nil func: nothing is announced.
+	Digest func(ctx context.Context, after uint64) (*protocol.Digest, error)
 	// Clock is told the estimate of the agent's clock, microseconds aggregator −
 	// agent and the bound of its error, whenever there is a new one. nil: nobody.
 	Clock func(offsetUS, errorUS int64)

@@ -60,6 +60,7 @@ type Do uint8
 const (
 	SayHello  Do = iota + 1
 	SendFrame    // answered by onSent or onUnsent before anything else
+	Announce     // what the backlog behind Seq comes to, before its first frame
 	SetMark      // journal.SetMerged and SetLease
 	Drop         // the connection
 	Note         // log once and keep as the last error
@@ -273,6 +274,11 @@ func (s *session) welcome(now int64, in *Input) {
 	s.notBefore = now + 1000*min(max(w.StartAfterMS, 0), startAfterMax.Milliseconds())
 	s.rewind(now, w.MergedSeq+1)
 	s.mark()
+	// Under a new epoch what is offered again may be merged already: only the
+	// ledger, which knows the ids, can tell what it comes to.
+	if !w.Rebase && in.Journal.Head > w.MergedSeq+digestBacklog {
+		s.do(Effect{Do: Announce, Seq: w.MergedSeq})
+	}
 }
 
 func (s *session) setCredit(n int) { s.credit = min(max(n, 1), protocol.CreditMax) }

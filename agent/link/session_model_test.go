@@ -51,7 +51,7 @@ func (w *world) feed(in Input) {
 				w.j.Epoch = e.Mark.Epoch
 			case Drop:
 				next = Input{Kind: onLost}
-			case Note:
+			case Announce, Note:
 			}
 		}
 		in = next
@@ -81,6 +81,10 @@ func (w *world) check(before *session, in *Input, effects []Effect) {
 		case SayHello:
 			if w.s.phase != greeting || e.Seq > w.j.Head {
 				w.t.Fatalf("HELLO of seq %d in phase %s", e.Seq, w.s.phase)
+			}
+		case Announce:
+			if w.s.phase != sending || e.Seq != w.s.merged || in.Welcome == nil || in.Welcome.Rebase || w.s.next <= e.Seq || len(w.s.flights) > 0 {
+				w.t.Fatalf("seq %d is announced in phase %s, merged %d, %d in flight", e.Seq, w.s.phase, w.s.merged, len(w.s.flights))
 			}
 		case Drop, Note:
 		}

@@ -32,6 +32,8 @@ type facts struct {
 	merged, safe  uint64
 	own           uint64 // of the merged, those that the agent wrote of itself
 	tail, head    uint64 // of the journal as last heard
+	digest        uint64 // seq up to which its backlog is announced; 0: it is not
+	digestUS      int64  // record time there
 	recordUS      int64  // agent's clock: record time at merged
 	mergedUS      int64  // last merge
 	progressUS    int64  // last moment at which merging moved, or had nothing to move
@@ -248,6 +250,9 @@ func (f *facts) watermark() int64 {
 	var w int64
 	if f.recordUS > 0 {
 		w = f.recordUS + f.offset()
+	}
+	if f.digest > f.merged {
+		w = max(w, f.digestUS+f.offset())
 	}
 	if f.pending() > 0 {
 		return max(w, f.due()-1)

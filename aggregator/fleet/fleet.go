@@ -203,6 +203,12 @@ func (f *Fleet) Safe(o protocol.Origin, safe uint64) {
 	f.with(o, func(a *agent) { a.safe = safe })
 }
 
+// Announced tells that what an agent said of its backlog covers its journal up to
+// a seq and a record time of its clock; 0, 0: no more than is merged.
+func (f *Fleet) Announced(o protocol.Origin, asOf uint64, asOfUS int64) {
+	f.with(o, func(a *agent) { a.digest, a.digestUS = asOf, asOfUS })
+}
+
 // Refused tells that a frame, or a HELLO, of o was refused.
 func (f *Fleet) Refused(o protocol.Origin, reason protocol.NackReason) {
 	us := f.opts.Now().UnixMicro()

@@ -23,7 +23,7 @@ func (i *Ingest) ATP(ctx context.Context, sku protocol.SKU, loc protocol.StoreID
 		if found = ok; !ok {
 			return nil
 		}
-		c := i.eng.Cell(id)
+		c := i.now(i.eng.Cell(id))
 		r, al := i.eng.Book.Held(reserve.Key{Location: loc, SKU: sku}, nowUS)
 		free := i.o.World.Free(&c, "", nowUS) - r - al
 		a = project(sku, loc, free, i.eng.Flows(id), nowUS, nowUS+horizon.Microseconds())

@@ -45,6 +45,7 @@ func readHello(payload []byte, h *protocol.Hello) string {
 
 func (i *Ingest) hello(o protocol.Origin, h *protocol.Hello, nowUS int64) {
 	s := i.session(o)
+	i.drop(s)
 	i.follow(s, h)
 	w, gone := s.greet(h, nowUS)
 	if h.Head-min(h.Head, s.mark.Seq) > drainBacklog {
@@ -127,12 +128,16 @@ func (i *Ingest) frame(o protocol.Origin, f *protocol.Frame, ready []merge.Prepa
 			return err
 		}
 		lastUS = max(lastUS, out.RecordUS)
+		if s.lane != nil && out.Event != nil {
+			s.lane.take(out.Event, in.Seq, out.RecordUS)
+		}
 		if out.Verdict == merge.Merged && out.Event.Kind.OfAgent() {
 			s.mark.Own++
 		}
 	}
 	i.n.duplicates.Add(uint64(skip))
 	s.take(f, skip, lastUS, nowUS)
+	i.advance(s, nowUS)
 	i.owe(s)
 	return nil
 }
@@ -290,22 +295,25 @@ func (i *Ingest) call(ctx context.Context, do func(i *Ingest, nowUS int64) error
 
 // Explain tells why a position is what it is, or was.
 func (i *Ingest) Explain(ctx context.Context, sku protocol.SKU, loc protocol.StoreID, q merge.Question) (*protocol.Explanation, error) {
-	views := make(chan merge.View, 1)
-	err := i.call(ctx, func(i *Ingest, _ int64) error {
-		if id, ok := i.eng.Lookup(loc, sku); ok {
-			views <- i.eng.View(id)
-		}
-		return nil
-	})
+	v, err := i.viewOf(ctx, sku, loc, q.AtUS == 0 && q.KnownUS == 0)
+	if errors.Is(err, errNoCell) {
+		return nil, ledger.ErrNotFound
+	}
 	if err != nil {
 		return nil, err
 	}
-	select {
-	case v := <-views:
-		return merge.Explain(v, i.o.Ledger.Read, q)
-	default:
-		return nil, ledger.ErrNotFound
+	x, err := merge.Explain(v.view, i.o.Ledger.Read, q)
+	if err != nil {
+		return nil, err
 	}
+	for _, d := range v.way {
+		x.OnHand += d.OnHand
+		x.Unavailable += d.Unavailable
+		x.UnavailableBy.Unknown += d.Unavailable
+		x.Sum += d.Words()
+	}
+	x.OnTheWay = v.way
+	return x, nil
 }
 
 // Retry folds a parked record in again, after what stood in its way is mended.

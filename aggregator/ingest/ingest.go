@@ -59,6 +59,9 @@ type Options struct {
 	Merged func(o protocol.Origin, m ledger.Mark, n int)
 	// Safe is told that a journal's safe mark moved, where Merged is not. nil: nobody asks.
 	Safe func(o protocol.Origin, safe uint64)
+	// Announced is told how far a journal is known by what its agent announced of
+	// it: seq and record time; 0, 0: as far as it is merged. nil: nobody asks.
+	Announced func(o protocol.Origin, asOf uint64, asOfUS int64)
 	// Refused is told of frames and hellos that were not taken, and why.
 	Refused func(o protocol.Origin, reason protocol.NackReason, detail string)
 	// CheckpointEvery is how many entries lie between checkpoints of the
@@ -86,6 +89,8 @@ type Stats struct {
 	QueueItems                                               int
 	Pending                                                  int // voids that wait for their originals
 	Cells                                                    int
+
+	Digests, DigestsKept, DigestsWrong, DigestsDropped uint64 // announced, as announced, otherwise; not taken
 }
 
 // Ingest is the one writer of the ledger.
@@ -99,7 +104,7 @@ type Ingest struct {
 	queued atomic.Int64 // bytes
 	done   chan struct{}
 
-	n struct{ frames, events, duplicates, parked, commits, nacks, busy, commitUS, pending, cells atomic.Uint64 }
+	n struct{ frames, events, duplicates, parked, commits, nacks, busy, commitUS, pending, cells, digests, digestsKept, digestsWrong, digestsDropped atomic.Uint64 }
 
 	generation atomic.Uint64 // cloud generation, told in every WELCOME; the writer alone raises it
 	raises     int           // by what agents said
@@ -116,6 +121,8 @@ type Ingest struct {
 	prepared   merge.Prepared // scratch, for records that nobody prepared
 	rejected   []string       // reservations that a store rejected
 	held       []reserve.Key  // positions whose holds changed
+	laned      []reserve.Key  // positions of which something else is announced
+	lanes      int            // announced stretches that are draining
 	expiry     *time.Timer
 	set        *policy.Set
 }
@@ -178,7 +185,7 @@ func (i *Ingest) Each(fn func(Position)) {
 }
 
 func (i *Ingest) position(c merge.Cell) Position {
-	p := Position{Cell: c}
+	p := Position{Cell: i.now(c)}
 	if i.eng.Book.Len() > 0 {
 		p.Reserved, p.Allocated = i.eng.Book.Held(reserve.Key{Location: c.Location, SKU: c.SKU}, i.lastUS)
 	}
@@ -203,6 +210,7 @@ func (i *Ingest) Stats() Stats {
 		Frames: i.n.frames.Load(), Events: i.n.events.Load(), Duplicates: i.n.duplicates.Load(), Parked: i.n.parked.Load(),
 		Commits: i.n.commits.Load(), Nacks: i.n.nacks.Load(), Busy: i.n.busy.Load(), CommitUS: i.n.commitUS.Load(),
 		QueueItems: len(i.queue), Pending: int(i.n.pending.Load()), Cells: int(i.n.cells.Load()),
+		Digests: i.n.digests.Load(), DigestsKept: i.n.digestsKept.Load(), DigestsWrong: i.n.digestsWrong.Load(), DigestsDropped: i.n.digestsDropped.Load(),
 	}
 }
 
@@ -370,9 +378,11 @@ func (i *Ingest) answer(batchUS int64) {
 // publish shows the positions that changed, in stock or in what is held.
 func (i *Ingest) publish() {
 	i.cells = i.cells[:0]
-	for _, k := range i.held {
-		if c, ok := i.eng.CellAt(k.Location, k.SKU); ok {
-			i.cells = append(i.cells, i.position(c))
+	for _, list := range [][]reserve.Key{i.held, i.laned} {
+		for _, k := range list {
+			if c, ok := i.eng.CellAt(k.Location, k.SKU); ok {
+				i.cells = append(i.cells, i.position(c))
+			}
 		}
 	}
 	i.eng.TakeDirty(func(c merge.Cell) { i.cells = append(i.cells, i.position(c)) })
@@ -410,7 +420,7 @@ func (i *Ingest) down(o protocol.Origin, ch protocol.Channel, m any) {
 
 func (i *Ingest) clear() {
 	i.owed, i.replies, i.exceptions, i.facts, i.entries = i.owed[:0], i.replies[:0], nil, nil, 0
-	i.held, i.rejected = i.held[:0], i.rejected[:0]
+	i.held, i.laned, i.rejected = i.held[:0], i.laned[:0], i.rejected[:0]
 }
 
 // fail tells everyone who waits that nothing is known to be durable.

@@ -32,7 +32,7 @@ type stock struct {
 }
 
 func (s stock) cell(k reserve.Key) merge.Cell {
-	c, _ := s.i.eng.CellAt(k.Location, k.SKU)
+	c, _ := s.i.cellAt(k.Location, k.SKU)
 	return c
 }
 
@@ -240,7 +240,7 @@ func (i *Ingest) broken(c *reserve.Change, nowUS int64) {
 			ID: "promise-" + shortHash(r.ID), State: "open", Code: "promise_at_risk", Counted: true, About: r.ID,
 			Origin: protocol.Origin{Store: l.Location, Agent: protocol.ReservationsOrigin.Agent}, At: time.UnixMicro(nowUS).UTC(),
 		}
-		cell, _ := i.eng.CellAt(l.Location, l.SKU)
+		cell, _ := i.cellAt(l.Location, l.SKU)
 		x.Reason = fmt.Sprintf("%s of %s at %s are promised to %s (%s), but %s are on hand there. Source it elsewhere, or tell the customer; recount the shelf.", l.Quantity, l.SKU, l.Location, r.ID, r.Channel, cell.OnHand)
 		if i.o.Escrow != nil {
 			if e := i.o.Escrow(l.SKU, l.Location); e > 0 {

@@ -16,6 +16,8 @@ type session struct {
 	live   bool // a HELLO came since this process started
 	backed bool // only what a verified backup holds is safe; else what is merged
 
+	lane *lane // what the agent announced of its backlog; nil: nothing
+
 	// what is owed when the batch is committed
 	listed  bool // in the batch's list of those to answer
 	welcome *protocol.Welcome
