@@ -18,10 +18,28 @@ import (
 type committer struct {
 	j *Journal
 
-	m         machine
+	m       machine
+	boot    string
+	lastErr string
+
+	books
+	free  uint64
+	total uint64
+
+	marksAt time.Time // when dirty marks are to be written; zero = none are
+	diskAt  time.Time
+	retryAt time.Time
+
+	group []*request // scratch
+	items []*pending // scratch
+
+	lastGroup int // events in the group before
+}
+
+// books are what is known of the file. They stay as they were where a file cannot
+// be loaded: a journal in trouble must not look like an empty one.
+type books struct {
 	installID string
-	boot      string
-	lastErr   string
 
 	head    tip
 	base    tip // in front of the tail
@@ -32,17 +50,6 @@ type committer struct {
 	pos     int64 // last POS write
 	written marks // as on disk
 	size    int64
-	free    uint64
-	total   uint64
-
-	marksAt time.Time // when dirty marks are to be written; zero = none are
-	diskAt  time.Time
-	retryAt time.Time
-
-	group []*request // scratch
-	items []*pending // scratch
-
-	lastGroup int // events in the group before
 }
 
 func (c *committer) init(j *Journal) {
@@ -194,6 +201,9 @@ func (c *committer) commit(items []*pending) error {
 
 // committed takes over what is now durable and tells the world.
 func (c *committer) committed(t *transaction) {
+	if c.m.strikes > 0 {
+		c.m, _ = c.m.step(input{kind: inCommitted})
+	}
 	c.takeOver(t)
 	if t.dirty {
 		c.j.marksMu.Lock()

@@ -22,7 +22,25 @@ func TestMain(m *testing.M) {
 		child(path, os.Getenv("TILLWIRE_JOURNAL_FROM"))
 		return
 	}
+	if path := os.Getenv("TILLWIRE_JOURNAL_PROVE"); path != "" {
+		if err := CheckFile(path); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	goleak.VerifyTestMain(m)
+}
+
+// prove checks a file in a child process, as the agent does.
+func prove(path string) error {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "TILLWIRE_JOURNAL_PROVE="+path)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return &CorruptError{Path: path, What: "file, in a process of its own", Got: fmt.Sprintf("%.300s", out), Want: "a sound one"}
+	}
+	return nil
 }
 
 // child appends with 4 writers for ever and prints each document that it was

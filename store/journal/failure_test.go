@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -242,77 +241,6 @@ func filled(t testing.TB, o Options, n int) {
 	}
 }
 
-// Every flipped bit is either seen at a full check, or lies where nothing is
-// stored; in both cases each event is there under its number, or its place
-// says that it is lost. Nothing is ever silently another.
-func TestBitFlipsAreDetected(t *testing.T) {
-	o := testOptions(t)
-	o.SegmentEvents = 300
-	const n = 1000
-	filled(t, o, n)
-	sound, err := os.ReadFile(o.Path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	flips, salvaged := 150, 0
-	if testing.Short() {
-		flips = 20
-	}
-	for f := range flips {
-		dir := t.TempDir()
-		at := (f*7919*4099 + f) % len(sound)
-		for sound[at] == 0 { // unused bytes are no test
-			at = (at + 1) % len(sound)
-		}
-		bad := append([]byte(nil), sound...)
-		bad[at] ^= 1 << (f % 8)
-		p := o
-		p.Path, p.VerifyAll = filepath.Join(dir, "journal.db"), true
-		if err := os.WriteFile(p.Path, bad, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		j, err := Open(p)
-		if err != nil {
-			t.Fatalf("flip at %d: %v", at, err)
-		}
-		st := j.State()
-		docs := documents(t, j)
-		lost := 0
-		for seq := st.Tail; seq <= st.Head; seq++ {
-			switch docs[seq] {
-			case "":
-				lost++
-			case fmt.Sprint("D", seq):
-			default:
-				t.Fatalf("flip at %d: seq %d holds %q", at, seq, docs[seq])
-			}
-		}
-		if st.Tail != 1 || st.Head != n || lost > 60 {
-			t.Fatalf("flip at %d: tail %d, head %d, %d lost: %s", at, st.Tail, st.Head, lost, st.BootReason)
-		}
-		if strings.HasPrefix(st.BootReason, "salvaged") {
-			salvaged++
-			kept, _ := filepath.Glob(p.Path + ".corrupt-*")
-			if len(kept) != 1 {
-				t.Fatalf("flip at %d: damaged files kept: %v", at, kept)
-			}
-			if b, err := os.ReadFile(kept[0]); err != nil || string(b) != string(bad) {
-				t.Fatalf("flip at %d: the damaged file was changed", at)
-			}
-			mustAppend(t, j, sale("after"))
-		} else if lost != 0 {
-			t.Fatalf("flip at %d: %d lost without a word", at, lost)
-		}
-		if err := j.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("%d flips of used bytes: %d salvaged, the others in stale pages", flips, salvaged)
-	if salvaged == 0 {
-		t.Error("no flip was ever detected")
-	}
-}
-
 // A reader that meets damage makes the journal set the file aside and salvage.
 func TestDamageMetWhileReading(t *testing.T) {
 	o := testOptions(t)
@@ -406,36 +334,6 @@ func TestUnreadableFiles(t *testing.T) {
 				t.Fatalf("%+v", r)
 			}
 		})
-	}
-}
-
-// A file cut short keeps what is left of it, each record under its own number.
-func TestTruncatedFile(t *testing.T) {
-	o := testOptions(t)
-	o.SegmentEvents = 300
-	filled(t, o, 1000)
-	info, err := os.Stat(o.Path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sound, err := os.ReadFile(o.Path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for cut := int64(1000); cut < info.Size(); cut += info.Size() / 7 {
-		p := o
-		p.Path = filepath.Join(t.TempDir(), "journal.db")
-		if err := os.WriteFile(p.Path, sound[:cut], 0o600); err != nil {
-			t.Fatal(err)
-		}
-		j := open(t, p)
-		for seq, doc := range documents(t, j) {
-			if doc != "" && doc != fmt.Sprint("D", seq) {
-				t.Fatalf("cut at %d: seq %d holds %q", cut, seq, doc)
-			}
-		}
-		t.Logf("cut at %d: %s", cut, j.State().BootReason)
-		mustAppend(t, j, sale("after"))
 	}
 }
 

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -172,27 +173,63 @@ func (c *committer) openFile(deep bool) error {
 	if err := inspectLocked(c.path()); err != nil {
 		return err
 	}
+	done, err := c.opening()
+	if err != nil {
+		return err
+	}
+	defer done()
 	err = safely("open", func() (err error) {
 		c.j.db, err = bolt.Open(c.path(), 0o600, boltOptions())
 		return err
 	})
+	before := c.books
 	if err == nil {
 		err = safely("load", func() error { return c.load(deep) })
 	}
 	if err == nil {
 		return nil
 	}
+	c.books = before
 	if c.j.db != nil {
 		_ = c.closeFile() // the first error is the one that matters
 	}
+	return classify(c.path(), err)
+}
+
+// classify gives bbolt's refusals our names.
+func classify(path string, err error) error {
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
 		return ErrLocked
 	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum),
 		errors.Is(err, berrors.ErrVersionMismatch), errors.Is(err, berrors.ErrInvalidMapping):
-		return &CorruptError{Path: c.path(), What: "file", Got: err.Error(), Want: "a bbolt file"}
+		return &CorruptError{Path: path, What: "file", Got: err.Error(), Want: "a bbolt file"}
 	}
 	return err
+}
+
+// opening notes beside the file that an open began; done removes the note. Where
+// it still stands at the next open, the process died in between: killed, or by a
+// damage that no inspection sees. Only then is the file proved in a child process,
+// so that a start after a kill costs a little more and a crash loop cannot be.
+// The note is not synced: after a power cut nothing is suspected.
+func (c *committer) opening() (done func(), err error) {
+	note := c.path() + ".opening"
+	if _, err := os.Lstat(note); err == nil && c.j.opts.Prove != nil {
+		err := c.j.opts.Prove(c.path())
+		if isCorrupt(err) || errors.Is(err, ErrLocked) {
+			_ = os.Remove(note) // the file is set aside, or another's
+			return nil, err
+		}
+		if err != nil {
+			c.j.log.Warn().Err(err).Msg("journal: the file could not be checked in a child process")
+		}
+	}
+	if err := os.WriteFile(note, nil, 0o600); err != nil && !noSpace(err) {
+		// A disk that takes no file takes no commit either, which will tell.
+		c.j.log.Warn().Err(err).Msg("journal: open not noted")
+	}
+	return func() { _ = os.Remove(note) }, nil
 }
 
 // inspectLocked inspects the pages under bbolt's own file lock: a file that
@@ -261,9 +298,22 @@ func (c *committer) load(deep bool) error {
 		for _, r := range cp.Registers {
 			c.remember(r.Register, r.LastUS)
 		}
-		var err error
-		if c.runs, err = listRuns(tx); err != nil || len(c.segs) == 0 {
+		if err := checkRoot(tx, c.segs); err != nil {
 			return err
+		}
+		var err error
+		if c.runs, err = listRuns(tx); err != nil {
+			return err
+		}
+		// A look-up trusts a run, so each is verified before the first: 32 bytes per
+		// retained event.
+		for _, r := range c.runs {
+			if err := checkRun(runBytes(tx, r)); err != nil {
+				return err
+			}
+		}
+		if len(c.segs) == 0 {
+			return nil
 		}
 		if c.base, err = tipAt(tx, c.segs, c.segs[0].first-1); err != nil {
 			return err
@@ -271,14 +321,39 @@ func (c *committer) load(deep bool) error {
 		from := cp.Seq
 		if deep {
 			from = c.base.seq
-			for _, r := range c.runs {
-				if err := checkRun(runBytes(tx, r)); err != nil {
-					return err
-				}
-			}
 		}
 		return c.replay(tx, from, cp.Seq)
 	})
+}
+
+// checkRoot refuses names that no journal has, and segments that do not end where
+// they were left. Files of former versions note no end (0).
+func checkRoot(tx *bolt.Tx, segs []segment) error {
+	cur := tx.Cursor()
+	for k, v := cur.First(); k != nil; k, v = cur.Next() {
+		known := bytes.Equal(k, bucketMeta) || (k[0] == prefixSegment && len(k) == 9) || (k[0] == prefixRun && len(k) == 17)
+		if v != nil || !known {
+			return &CorruptError{What: "name of a bucket", Got: fmt.Sprintf("%x", k), Want: "meta, a segment or an index run"}
+		}
+	}
+	for i, s := range segs {
+		b := tx.Bucket(s.name())
+		k, _ := b.Cursor().Last()
+		end := b.Sequence()
+		if len(k) == 8 && end == 0 {
+			end = keySeq(k)
+		}
+		if i+1 < len(segs) && end != segs[i+1].first-1 {
+			return &CorruptError{What: fmt.Sprintf("end of segment %d", s.first), Got: fmt.Sprint(end), Want: fmt.Sprint(segs[i+1].first - 1)}
+		}
+		if !bytes.Equal(k, key(end)) {
+			return &CorruptError{What: fmt.Sprintf("last key of segment %d", s.first), Got: fmt.Sprintf("%x", k), Want: fmt.Sprint(end)}
+		}
+		if _, err := decodeHeader(s.first, b.Get(key(0))); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func readMetas(tx *bolt.Tx, id *identity, m *marks, cp *checkpoint) error {

@@ -35,6 +35,12 @@ type Options struct {
 	// checkpoint. Each record is checked in any case when it is read.
 	VerifyAll bool
 
+	// Prove checks a file in a child process, with CheckFile: bbolt panics in
+	// goroutines of its own, which nobody can recover. It is asked where a former
+	// open did not come to its end. A *CorruptError sets the file aside; any other
+	// error is logged and the file opened. nil = the inspection of the pages alone.
+	Prove func(path string) error
+
 	hooks hooks
 }
 

@@ -15,9 +15,12 @@ const (
 	latencySamples       = 256       // commits over which fsync p99 is told
 	readEventsMax        = 4096      // records in one Read
 	scanBatch            = 256       // records copied per transaction by Scan
+	inspectRetries       = 12        // looks at a page that another process may be writing, before it counts as damaged
+	treeDepthMax         = 32        // levels of a tree of pages; 2^16 elements a page need 4
 	salvageFillMax       = 1_000_000 // lost records that a salvage replaces by markers
 	ballastDefault       = 64 << 20  // bytes
 	retentionDefault     = 35 * 24 * time.Hour
+	strikesMax           = 2 // commits in a row that meet damage before the file is set aside
 	lockTimeout          = 2 * time.Second
 	marksLinger          = 500 * time.Millisecond // SetMerged reaches the disk this late at most
 	diskEvery            = time.Second            // free space is asked at most this often

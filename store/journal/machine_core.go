@@ -44,6 +44,7 @@ type machine struct {
 	ballast bool          // the file stands
 	deep    bool          // verify everything at the next reopen
 	aside   bool          // the file was set aside since it last opened
+	strikes int           // commits in a row that met damage which a check of the file does not see
 	used    int           // per cent of the volume, last heard
 }
 
@@ -61,6 +62,7 @@ type inputKind uint8
 
 const (
 	inCommitFailed inputKind = iota
+	inCommitted              // after strikes
 	inSuspect                // a reader met a damaged record
 	inReopened
 	inReopenFailed
@@ -94,10 +96,20 @@ func (m machine) step(in input) (machine, []effect) {
 		m.phase, m.retry = phaseRecovering, 0
 		m.noSpace = in.noSpace
 		m.deep = m.deep || in.corrupt
+		if in.corrupt && in.kind == inCommitFailed {
+			// Twice in a row: the check passes and the next commit stumbles again. The
+			// tills cannot wait for a third: the records go into a new file.
+			if m.strikes++; m.strikes >= strikesMax {
+				m.strikes, m.aside = 0, true
+				return m, []effect{effQuarantine}
+			}
+		}
 		if in.noSpace && m.ballast {
 			return m, []effect{effFreeBallast, effReopen}
 		}
 		return m, []effect{effReopen}
+	case inCommitted:
+		m.strikes = 0
 	case inReopened:
 		m.phase, m.retry, m.deep, m.aside = phaseRunning, 0, false, false
 		if m.noSpace {

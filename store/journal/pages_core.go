@@ -60,7 +60,7 @@ func parseMeta(page []byte) (m pageMeta, ok bool) {
 // element is one entry of a page.
 type element struct {
 	key, value []byte
-	at         int // offset of value in the page
+	start, at  int // offsets of key and value in the page
 	bucket     bool
 	child      uint64
 }
@@ -79,7 +79,7 @@ func parseElement(page []byte, leaf bool, i int) (e element, ok bool) {
 		if pos < 16 || start+ksize+vsize > uint64(len(page)) {
 			return e, false
 		}
-		e = element{key: page[start : start+ksize], value: page[start+ksize : start+ksize+vsize], at: int(start + ksize)}
+		e = element{key: page[start : start+ksize], value: page[start+ksize : start+ksize+vsize], start: int(start), at: int(start + ksize)}
 		e.bucket = le.Uint32(b)&leafBucket != 0
 		return e, true
 	}
@@ -88,7 +88,7 @@ func parseElement(page []byte, leaf bool, i int) (e element, ok bool) {
 	if pos < 16 || start+ksize > uint64(len(page)) {
 		return e, false
 	}
-	return element{key: page[start : start+ksize], child: le.Uint64(b[8:])}, true
+	return element{key: page[start : start+ksize], start: int(start), child: le.Uint64(b[8:])}, true
 }
 
 func pageKind(page []byte) (flags uint16, count int, overflow uint32) {
@@ -119,6 +119,9 @@ type visit struct {
 func inspectPages(read source, size int64) error {
 	meta, err := newestMeta(read)
 	if err != nil {
+		return err
+	}
+	if err := bothMetas(read, meta.pageSize); err != nil {
 		return err
 	}
 	if int64(meta.pages) < 2 || int64(meta.pages) > size/int64(meta.pageSize) {
@@ -158,6 +161,23 @@ func newestMeta(read source) (best pageMeta, err error) {
 		return best, damaged("meta pages", "no valid one", "one at least")
 	}
 	return best, nil
+}
+
+// bothMetas refuses a file whose one meta page is damaged: bbolt would go on with
+// the other, and where that is the older one, the last commit would be gone
+// without a word. A meta page is 80 bytes at the start of its page, so that a
+// power cut cannot tear it: what damages it is rot.
+func bothMetas(read source, pageSize int) error {
+	for i := range 2 {
+		b, err := read(int64(i*pageSize), pageHead+metaSize)
+		if err != nil {
+			return err
+		}
+		if m, ok := parseMeta(b); !ok || m.pageSize != pageSize || m.txid%2 != uint64(i) {
+			return damaged(fmt.Sprintf("meta page %d", i), "a wrong checksum", "a sound one")
+		}
+	}
+	return nil
 }
 
 // mark notes that n pages from id are referred to; twice is damage.
@@ -210,12 +230,16 @@ func (in *inspector) elements(v visit, page []byte, leaf bool) error {
 	if count == 0 && !leaf {
 		return damaged(fmt.Sprintf("branch page %d", v.page), "no elements", "some")
 	}
-	last := v.lo
+	last, end := v.lo, pageHead+16*count
 	for i := range count {
 		e, ok := parseElement(page, leaf, i)
 		if !ok {
 			return damaged(fmt.Sprintf("element %d of page %d", i, v.page), "outside of the page", "inside")
 		}
+		if e.start != end { // bbolt packs keys and values without a gap: a flipped count or size shows here
+			return damaged(fmt.Sprintf("place of element %d of page %d", i, v.page), e.start, end)
+		}
+		end += len(e.key) + len(e.value)
 		if c := bytes.Compare(e.key, last); c < 0 || (c == 0 && i > 0) || (v.hi != nil && bytes.Compare(e.key, v.hi) >= 0) {
 			return damaged(fmt.Sprintf("order of keys in page %d", v.page), fmt.Sprintf("%x", e.key), "rising, within the branch")
 		}
@@ -234,6 +258,11 @@ func (in *inspector) elements(v visit, page []byte, leaf bool) error {
 			}
 			in.todo = append(in.todo, visit{page: e.child, lo: bytes.Clone(e.key), hi: hi})
 		}
+	}
+	// bbolt takes exactly the pages that the content needs. A larger overflow would
+	// make it free pages of others one day.
+	if need := max(1, (end+in.meta.pageSize-1)/in.meta.pageSize) * in.meta.pageSize; !v.inline && need != len(page) {
+		return damaged(fmt.Sprintf("size of page %d", v.page), len(page), need)
 	}
 	return nil
 }

@@ -81,6 +81,9 @@ func (t *transaction) put(tx *bolt.Tx) error {
 				}
 				fresh = fresh[:0]
 			}
+			if err := setEnd(b, r.before.seq); err != nil {
+				return err
+			}
 			var err error
 			if b, err = t.openSegment(tx, r.before); err != nil {
 				return err
@@ -97,6 +100,11 @@ func (t *transaction) put(tx *bolt.Tx) error {
 		}
 		fresh = append(fresh, runItem{r.item.id, entry{r.after.seq, r.item.content}})
 	}
+	if n := len(t.rows); n > 0 {
+		if err := setEnd(b, t.rows[n-1].after.seq); err != nil {
+			return err
+		}
+	}
 	waiting := len(fresh)
 	if !t.flushed {
 		waiting += len(t.c.mem)
@@ -105,6 +113,19 @@ func (t *transaction) put(tx *bolt.Tx) error {
 		return nil
 	}
 	return t.flush(tx, fresh, fresh[len(fresh)-1].seq, false)
+}
+
+// setEnd notes a segment's last seq as its bucket's sequence, which stands in
+// the parent page. So a segment that lost its end to a damaged page, or whose
+// branch points to an older copy of a page, is not taken for a shorter one.
+func setEnd(b *bolt.Bucket, seq uint64) error {
+	if b == nil { // nothing was put into it by this transaction
+		return nil
+	}
+	if err := b.SetSequence(seq); err != nil {
+		return fmt.Errorf("note end of segment: %w", err)
+	}
+	return nil
 }
 
 const fillAppend = 0.95 // of a page: nothing is ever inserted between

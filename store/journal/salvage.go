@@ -217,10 +217,17 @@ func (b *builder) build(db *bolt.DB, found *finds, chosen, rest []find) error {
 	return db.Update(func(tx *bolt.Tx) error { return putMeta(tx, keyMarks, m) })
 }
 
-// start is the tip in front of the first record: from its segment's header, or,
-// where that is lost, made up with a zero chain (the aggregator then sees a
-// fork, mints an epoch, and knows each event by its id).
+// start is the tip in front of the first record, or of the live tail where the
+// records behind that are lost: from its segment's header, or, where that is lost
+// too, made up with a zero chain (the aggregator then sees a fork, mints an epoch,
+// and knows each event by its id).
 func (b *builder) start(found *finds, first find) tip {
+	if t := found.tail; t > 0 && t < first.seq && first.seq-t <= salvageFillMax {
+		if before, ok := found.headers[t]; ok {
+			return before
+		}
+		return tip{seq: t - 1}
+	}
 	if before, ok := found.headers[first.seq]; ok {
 		return before
 	}
