@@ -211,6 +211,7 @@ func (a *Aggregator) metrics(w http.ResponseWriter, _ *http.Request) {
 	put("fleet_backlog_events", t.BacklogEvents)
 	put("fleet_worst_lag_seconds", t.WorstLagS)
 	put("exceptions_open", t.Exceptions)
+	a.putSafe(put)
 	put("broker_connections", br.Open)
 	put("broker_clients", br.Connected)
 	put("broker_refused_connections_total", br.RefusedCap+br.RefusedHandshake)

@@ -19,6 +19,7 @@ import (
 
 	"tillwire/aggregator/api"
 	"tillwire/aggregator/availability"
+	"tillwire/aggregator/backup"
 	"tillwire/aggregator/broker"
 	"tillwire/aggregator/credential"
 	"tillwire/aggregator/demand"
@@ -54,6 +55,7 @@ type Deps struct {
 	Log     zerolog.Logger
 	Now     func() time.Time // nil: time.Now
 	Version string
+	Self    string // this program's own file, to try copies in another process; "": in this one
 	// HTTPListener and MQTTListener replace the configured addresses.
 	HTTPListener net.Listener
 	MQTTListener net.Listener
@@ -75,6 +77,9 @@ type Aggregator struct {
 	api    *api.API
 	web    *web.Web
 
+	ledgerID string
+	backups  *backup.Keeper
+
 	httpLn net.Listener
 	groups map[protocol.StoreID]string // region per location
 	rules  rules
@@ -93,7 +98,7 @@ func New(cfg Config, d Deps) (*Aggregator, error) {
 	for _, s := range cfg.Stores {
 		a.groups[protocol.StoreID(s.Store)] = s.Region
 	}
-	for _, step := range []func() error{a.openLedger, a.openFleet, a.openIngest, a.openBroker, a.openHTTP, a.writeAddresses} {
+	for _, step := range []func() error{a.openLedger, a.openFleet, a.openIngest, a.openBackups, a.openBroker, a.openHTTP, a.writeAddresses} {
 		if err := step(); err != nil {
 			return nil, errors.Join(err, a.close())
 		}
@@ -113,6 +118,9 @@ func (a *Aggregator) openLedger() error {
 	})
 	if err != nil {
 		return fmt.Errorf("open ledger: %w", err)
+	}
+	if a.ledgerID, err = ledgerID(a.ledger); err != nil {
+		return err
 	}
 	if statErr == nil {
 		a.deps.Log.Warn().Msg("index of event ids rebuilt from the log")
@@ -141,7 +149,7 @@ func (a *Aggregator) openFleet() error {
 		infos[i] = fleet.StoreInfo{Store: protocol.StoreID(s.Store), Name: s.Name, Region: s.Region, Type: s.Type}
 	}
 	a.fleet = fleet.New(fleet.Options{
-		Now: a.deps.Now, Log: a.deps.Log, Stores: infos, Exceptions: a.openExceptions,
+		Now: a.deps.Now, Log: a.deps.Log, Stores: infos, Exceptions: a.openExceptions, SafeCoveredBy: a.cfg.safeCoveredBy(),
 		Keep: func(b []byte) {
 			if err := a.ingest.PutFact(context.Background(), factStanding, b); err != nil {
 				a.deps.Log.Warn().Err(err).Msg("standing incidents not kept")
@@ -191,7 +199,7 @@ func (a *Aggregator) openIngest() error {
 				a.fleet.Merged(o, m, m.RecordUS, n)
 			}
 		},
-		Safe: a.fleet.Safe, Announced: a.fleet.Announced, Refused: a.refused,
+		Safe: a.fleet.Safe, Announced: a.fleet.Announced, Refused: a.refused, Backed: a.cfg.Backup.To != "", Raised: a.raised,
 	})
 	if err != nil {
 		return fmt.Errorf("open ingest: %w", err)
@@ -318,6 +326,8 @@ func (a *Aggregator) Run(ctx context.Context) error {
 	g.Go(func() error { return a.fleet.Run(serving) })
 	g.Go(func() error { return a.followFleet(serving) })
 	g.Go(func() error { return a.model.Run(serving) })
+	g.Go(func() error { return a.backups.Run(serving) })
+	g.Go(func() error { return a.followBackups(serving) })
 	g.Go(func() error { return a.serveHTTP(serving) })
 	g.Go(func() error { // a dead ledger ends everything
 		select {
@@ -476,7 +486,7 @@ func (a *Aggregator) openHTTP() error {
 	}
 	a.api = api.New(api.Options{
 		Availability: a.model, Fleet: a.fleet, Exceptions: a.ledger, Door: door{a}, Feeds: feed.New(a.ingest.Accept), Enrolment: a,
-		Reservations: a.ingest, Policies: a.ingest, Items: a.ingest, Reconciliations: a.ingest, Master: a.ingest.Master(), Certificate: a.ingest.Certificate, Thresholds: a.thresholds, CountNext: a.ingest.CountNext, ATP: a.ingest.ATP, Settled: a.settled,
+		Reservations: a.ingest, Policies: a.ingest, Items: a.ingest, Reconciliations: a.ingest, Master: a.ingest.Master(), Certificate: a.ingest.Certificate, Thresholds: a.thresholds, CountNext: a.ingest.CountNext, ATP: a.ingest.ATP, Settled: a.settled, Backups: a, Generation: a.ingest.Generation,
 		Group: a.group, Key: a.apiKey, Ready: a.readiness, Metrics: a.metrics, OpenAPI: openapi.Aggregator(), AsyncAPI: protocol.AsyncAPI(),
 		Hosts: a.cfg.HTTP.Hosts, Dev: a.cfg.Dev, Log: a.deps.Log, Now: a.deps.Now,
 		Busy: func(err error) bool { return errors.Is(err, ingest.ErrBusy) || errors.Is(err, ingest.ErrStopped) },

@@ -7,7 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"time"
 
+	"tillwire/aggregator/ingest"
 	"tillwire/aggregator/reconcile"
 	"tillwire/protocol"
 	"tillwire/store/config"
@@ -24,7 +26,57 @@ type Config struct {
 	Stores  []StoreConfig `toml:"stores"`
 
 	Reconcile ReconcileConfig `toml:"reconcile"`
+	Backup    BackupConfig    `toml:"backup"`
 }
+
+// BackupConfig says where copies of the ledger go. Without a folder there are none,
+// and what is merged counts as safe: stores may trim what exists nowhere else then.
+type BackupConfig struct {
+	To           string   `toml:"to" help:"folder of the copies, best a mount of another machine; it must exist. Empty: no backups"`
+	Every        Duration `toml:"every" help:"how often a copy is made"`
+	Keep         int      `toml:"keep" help:"copies that are kept"`
+	After        []string `toml:"after" help:"command that carries a copy away, e.g. rclone, sync, {dir}, remote:tillwire; only its exit 0 makes the copy count"`
+	AfterTimeout Duration `toml:"after_timeout" help:"how long that command may take"`
+	Rehearse     Duration `toml:"rehearse" help:"how often a copy is restored for a trial and folded; 0 never"`
+}
+
+func (c *Config) safeCoveredBy() string {
+	if c.Backup.To == "" {
+		return ingest.CoveredByNone
+	}
+	return ingest.CoveredByBackup
+}
+
+func (b *BackupConfig) check() error {
+	if b.To == "" {
+		return nil
+	}
+	if !filepath.IsAbs(b.To) {
+		return fmt.Errorf("backup.to %q is not an absolute path", b.To)
+	}
+	if b.Every < Duration(time.Second) || b.AfterTimeout <= 0 || b.Rehearse < 0 || b.Keep < 1 {
+		return errors.New("backup.every must be at least 1s, backup.after_timeout above 0, backup.rehearse not below 0, backup.keep at least 1")
+	}
+	return nil
+}
+
+// Duration is written as 90s, 15m or 24h.
+type Duration time.Duration
+
+// UnmarshalText reads it.
+func (d *Duration) UnmarshalText(b []byte) error {
+	v, err := time.ParseDuration(string(b))
+	if err != nil {
+		return fmt.Errorf("%q is not a duration such as 90s, 15m or 24h", b)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// MarshalText writes it.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+func (d Duration) String() string { return time.Duration(d).String() }
 
 // ReconcileConfig says how statements of outer systems are judged.
 type ReconcileConfig struct {
@@ -90,6 +142,7 @@ func Defaults() Config {
 		Log:     LogConfig{Level: "info"},
 
 		Reconcile: ReconcileConfig{AgreeCycles: 2, ZeroShareMax: 0.2},
+		Backup:    BackupConfig{Every: Duration(time.Hour), Keep: 48, AfterTimeout: Duration(30 * time.Minute), Rehearse: Duration(24 * time.Hour)},
 	}
 }
 
@@ -148,6 +201,9 @@ func (c *Config) Check() error {
 		if o.Source == "" || (o.Location == "") == (o.Type == "") {
 			return fmt.Errorf("reconcile.owners: source %q needs either a location or a type", o.Source)
 		}
+	}
+	if err := c.Backup.check(); err != nil {
+		return err
 	}
 	seen := map[string]bool{}
 	for _, s := range c.Stores {

@@ -169,6 +169,7 @@ type AgentStatus struct {
 	MergedSeq       uint64            `json:"merged_seq"`
 	HeadSeq         uint64            `json:"head_seq"`
 	SafeSeq         uint64            `json:"safe_seq"`
+	SafeCoveredBy   string            `json:"safe_covered_by"` // none: what is merged counts as safe · backup
 	TailSeq         uint64            `json:"tail_seq"`
 	ClockOffsetMS   int64             `json:"clock_offset_ms"`
 	ClockErrorMS    int64             `json:"clock_error_ms"`
@@ -202,6 +203,7 @@ type StoreStatus struct {
 	MergedSeq       uint64        `json:"merged_seq"`
 	HeadSeq         uint64        `json:"head_seq"`
 	SafeSeq         uint64        `json:"safe_seq"`
+	SafeCoveredBy   string        `json:"safe_covered_by"`
 	ClockOffsetMS   int64         `json:"clock_offset_ms"`
 	MergedEvents    uint64        `json:"merged_events"`
 	OwnEvents       uint64        `json:"own_events"` // of them, those that agents wrote of themselves: clock readings, answers to holds

@@ -20,14 +20,16 @@ type Tile struct {
 
 // FleetView is the fleet at one revision.
 type FleetView struct {
-	Boot       string // of the process; revisions start anew with it
-	Rev        uint64
-	AtUS       int64
-	Totals     FleetTotals
-	Bands      [8]int // stores per lag band
-	Incidents  int
-	MergedHere uint64 // events merged by this process
-	Tiles      []Tile // those changed since the revision asked for
+	Boot          string // of the process; revisions start anew with it
+	Rev           uint64
+	AtUS          int64
+	Totals        FleetTotals
+	Bands         [8]int // stores per lag band
+	Incidents     int
+	MergedHere    uint64     // events merged by this process
+	Chain         []Incident // open ones of the chain as a whole
+	SafeCoveredBy string     // what safe rests on: none, backup
+	Tiles         []Tile     // those changed since the revision asked for
 }
 
 // LagPoint is one moment of a store's history.

@@ -13,6 +13,7 @@ type BackupStatus struct {
 	LastAttemptAt *time.Time  `json:"last_attempt_at"`
 	LastError     string      `json:"last_error,omitempty"` // of the last attempt, where it failed
 	NextAt        *time.Time  `json:"next_at"`
+	Warning       string      `json:"warning,omitempty"`
 	Overdue       bool        `json:"overdue"` // the newest copy is older than twice the period
 	Generation    uint64      `json:"generation"`
 }

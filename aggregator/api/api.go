@@ -26,6 +26,8 @@ type Availability interface {
 // Fleet knows the stores.
 type Fleet interface {
 	Statuses() []protocol.StoreStatus
+	ChainIncidents() []protocol.Incident // of no store
+	SafeCoveredBy() string
 	Status(id protocol.StoreID) (protocol.StoreStatus, bool)
 }
 
@@ -63,6 +65,8 @@ type Options struct {
 	Door            Door
 	Feeds           Feeds
 	Enrolment       Enrolment
+	Backups         Backups
+	Generation      func() uint64 // of the cloud, told in every answer
 	Reservations    Reservations
 	Policies        Policies
 	Items           Items
@@ -144,6 +148,8 @@ func routes() []route {
 		{"GET /v1/stores/{store}", deciders, 0, (*API).store},
 		{"GET /v1/stores/{store}/agents/{agent}", deciders, 0, (*API).agent},
 		{"GET /v1/stores/{store}/count-next", deciders, 0, (*API).countNext},
+		{"GET /v1/backups", deciders, 0, (*API).backups},
+		{"POST /v1/backups", "admin", controlBodyMax, (*API).makeBackup},
 		{"GET /v1/exceptions", deciders, 0, (*API).exceptions},
 		{"GET /v1/exceptions/{id}", deciders, 0, (*API).exception},
 		{"POST /v1/exceptions/{id}/retry", deciders, controlBodyMax, (*API).retry},
@@ -198,6 +204,7 @@ func Owns(path string) bool {
 
 // ServeHTTP checks the host and finds the route.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a.stamp(w)
 	if !a.HostOK(r.Host) {
 		fail(w, protocol.NewProblem(http.StatusMisdirectedRequest, "wrong_host", "Host is not served here",
 			"the Host header is "+r.Host, "call the address this aggregator listens on, or add the name to http.hosts"))

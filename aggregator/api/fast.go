@@ -55,6 +55,7 @@ func (a *API) AppendAvailability(b, sku, location, host, authorization []byte) (
 	start := len(b)
 	b = append(b, "HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nContent-Type: application/json\r\nDate: "...)
 	b = append(b, a.date(now)...)
+	b = a.appendGeneration(b)
 	if !a.o.Dev {
 		var ok bool
 		if b, ok = a.appendLimits(b, authorization, now); !ok {

@@ -13,7 +13,9 @@ import (
 )
 
 func (a *API) stores(w http.ResponseWriter, _ *http.Request) error {
-	return reply(w, http.StatusOK, map[string]any{"stores": a.o.Fleet.Statuses()})
+	return reply(w, http.StatusOK, map[string]any{
+		"stores": a.o.Fleet.Statuses(), "incidents": append([]protocol.Incident{}, a.o.Fleet.ChainIncidents()...), "safe_covered_by": a.o.Fleet.SafeCoveredBy(),
+	})
 }
 
 func (a *API) store(w http.ResponseWriter, r *http.Request) error {

@@ -155,7 +155,7 @@ func (a *API) settled(r *http.Request, token string) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		return protocol.NewProblem(http.StatusServiceUnavailable, "not_yet_merged", "What was written is not merged yet",
 			"waited "+settleWait.String()+" for "+token, "ask again, or without after= for what is known now; GET /v1/stores shows which store lags")
-	case r.Context().Err() != nil:
+	case r.Context().Err() != nil, errors.As(err, new(*protocol.Problem)):
 		return err
 	}
 	return invalid("/after", err.Error(), "pass the token of an answer as it is, or STORE/AGENT:EPOCH:SEQ")

@@ -27,17 +27,18 @@ type StoreInfo struct {
 
 // Options of a Fleet; zero values mean the defaults.
 type Options struct {
-	Now        func() time.Time
-	Log        zerolog.Logger
-	Stores     []StoreInfo
-	Publish    time.Duration // how often snapshots appear
-	Grace      time.Duration // silence before a store is offline
-	StuckAfter time.Duration
-	DrainAfter time.Duration
-	POSSilent  time.Duration
-	FeedSilent time.Duration
-	Exceptions func() int   // open dead letters, for the totals; must be cheap
-	Keep       func([]byte) // told to keep the standing incidents; see Restore
+	Now           func() time.Time
+	Log           zerolog.Logger
+	Stores        []StoreInfo
+	Publish       time.Duration // how often snapshots appear
+	Grace         time.Duration // silence before a store is offline
+	StuckAfter    time.Duration
+	DrainAfter    time.Duration
+	POSSilent     time.Duration
+	FeedSilent    time.Duration
+	SafeCoveredBy string       // what safe rests on, as answers tell it; "" = none
+	Exceptions    func() int   // open dead letters, for the totals; must be cheap
+	Keep          func([]byte) // told to keep the standing incidents; see Restore
 }
 
 // Fleet is safe for concurrent use. Hooks cost O(1); reads wait for nobody.
@@ -57,7 +58,8 @@ type Fleet struct {
 	rate          [rateWindow + 1]rateAt
 	rates         int
 	standing      []protocol.Incident
-	keep          bool // standing changed since Keep was told
+	chain         []protocol.Incident // of the chain as a whole, closing by themselves; never changed in place
+	keep          bool                // standing changed since Keep was told
 	bands         bandHistory
 	fineUS        int64
 	coarseUS      int64
@@ -97,6 +99,9 @@ func New(o Options) *Fleet {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.SafeCoveredBy == "" {
+		o.SafeCoveredBy = "none"
+	}
 	def(&o.Publish, DefaultPublish)
 	def(&o.Grace, protocol.PresenceGrace)
 	def(&o.StuckAfter, DefaultStuckAfter)
@@ -135,6 +140,9 @@ func (f *Fleet) Restore(b []byte) error {
 	defer f.mu.Unlock()
 	f.standing = in[:min(len(in), StandingMax)]
 	for _, i := range f.standing {
+		if i.Store == protocol.ChainStore {
+			continue
+		}
 		if s := f.storeOf(i.Store, nil); s != nil {
 			f.touch(s)
 		}

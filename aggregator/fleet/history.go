@@ -33,7 +33,7 @@ func (f *Fleet) Bands() []protocol.BandColumn {
 // for all.
 func (f *Fleet) View(since uint64) protocol.FleetView {
 	n := f.Snapshot()
-	v := protocol.FleetView{Boot: n.Boot, Rev: n.Rev, AtUS: n.AtUS, Totals: n.Totals, Bands: n.Bands, Incidents: n.Incidents, MergedHere: n.MergedHere}
+	v := protocol.FleetView{Boot: n.Boot, Rev: n.Rev, AtUS: n.AtUS, Totals: n.Totals, Bands: n.Bands, Incidents: n.Incidents, MergedHere: n.MergedHere, Chain: n.Chain, SafeCoveredBy: f.opts.SafeCoveredBy}
 	for _, s := range n.Stores {
 		if s.Rev > since {
 			v.Tiles = append(v.Tiles, protocol.Tile{

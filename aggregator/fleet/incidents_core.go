@@ -24,12 +24,19 @@ const (
 	CodeFramesRefused  = "frames_refused"
 	CodeTooManyAgents  = "too_many_agents"
 	CodeVersionRefused = "agent_version_refused"
+
+	// of the chain as a whole
+	CodeBackupFailed    = "backup_failed"
+	CodeBackupOverdue   = "backup_overdue"
+	CodeCloudRestored   = "cloud_restored"
+	CodeCloudRolledBack = "cloud_rolled_back"
 )
 
 // Codes lists them all.
 var Codes = []string{
 	CodeStoreOffline, CodeNeverSeen, CodeStuck, CodePOSSilent, CodeFeedSilent, CodeClockSkew, CodeDiskLow, CodeDiskSlow,
 	CodeSalvaged, CodeSuperseded, CodeUnrecoverable, CodeFramesRefused, CodeTooManyAgents, CodeVersionRefused,
+	CodeBackupFailed, CodeBackupOverdue, CodeCloudRestored, CodeCloudRolledBack,
 }
 
 // Remedies are what to do first, in one sentence; OPERATIONS.md has the rest.
@@ -48,6 +55,11 @@ var Remedies = map[string]string{
 	CodeFramesRefused:  "Read the reason; where it goes on, send us the agent's log and `tillwire-agent status --json`.",
 	CodeTooManyAgents:  "Look for a script that makes agent names; revoke the token that it uses.",
 	CodeVersionRefused: "Update the agent of this store.",
+
+	CodeBackupFailed:    "Look at the folder of the backups: is it mounted, writable, not full? A copy is tried again by itself.",
+	CodeBackupOverdue:   "Make a backup now (`tillwire-aggregator backup`), and see why none was made in time.",
+	CodeCloudRestored:   "Have the sources named send again what is newer; ask channels to repeat reservations since then; then mark this as dealt with.",
+	CodeCloudRolledBack: "Find out who brought the old disk back, and whether a second aggregator runs; then treat it as a restore.",
 }
 
 // finding is one condition that holds now. sinceUS 0 means from now on.

@@ -43,6 +43,7 @@ func (f *Fleet) Publish() {
 			next.Stores[i] = s.view
 		}
 	}
+	next.Chain = f.ofChain()
 	f.sum(next)
 	f.record(next)
 	f.snap.Store(next)
@@ -82,7 +83,7 @@ func (f *Fleet) env(now int64) env {
 
 // judgeStore rebuilds the view of one store from its agents.
 func (f *Fleet) judgeStore(s *store, e *env) {
-	v := &Store{StoreInfo: s.info, Index: s.index, Rev: f.rev, nextUS: never, fleetStartUS: f.startUS}
+	v := &Store{StoreInfo: s.info, Index: s.index, Rev: f.rev, nextUS: never, fleetStartUS: f.startUS, safeBy: f.opts.SafeCoveredBy}
 	for _, a := range s.agents {
 		was := a.v.presence
 		a.v = judge(&a.facts, e)
@@ -168,6 +169,7 @@ func (f *Fleet) sum(n *Snapshot) {
 		}
 		n.Incidents += len(s.Codes)
 	}
+	n.Incidents += len(n.Chain)
 	f.rate[f.rates%len(f.rate)] = rateAt{n.AtUS, f.merged}
 	first := f.rate[(f.rates+1)%len(f.rate)]
 	if f.rates < len(f.rate) {

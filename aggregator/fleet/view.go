@@ -14,9 +14,10 @@ type Snapshot struct {
 	AtUS       int64
 	Totals     protocol.FleetTotals
 	Bands      [8]int
-	Others     int    // locations that are not stores
-	Incidents  int    // open ones
-	MergedHere uint64 // events merged by this process
+	Others     int                 // locations that are not stores
+	Incidents  int                 // open ones
+	MergedHere uint64              // events merged by this process
+	Chain      []protocol.Incident // of the chain as a whole
 	Stores     []*Store
 }
 
@@ -38,6 +39,7 @@ type Store struct {
 
 	nextUS       int64
 	fleetStartUS int64
+	safeBy       string
 	agents       []agentView
 	standing     []protocol.Incident
 }
@@ -193,7 +195,7 @@ func (s *Store) Status(nowUS int64, agents bool) protocol.StoreStatus {
 	st := protocol.StoreStatus{
 		Store: s.Store, Name: s.Name, Region: s.Region, Type: s.Type, Presence: s.Presence, Reason: s.reason(nowUS),
 		LagS: float64(s.lagUS(nowUS)) / 1e6, BacklogEvents: s.Backlog, MergedEvents: s.MergedSeq,
-		LastPOSWriteAt: at(s.LastPOSUS), Incidents: s.incidents(nowUS),
+		LastPOSWriteAt: at(s.LastPOSUS), Incidents: s.incidents(nowUS), SafeCoveredBy: s.safeBy,
 	}
 	var oldest int64
 	for i := range s.agents {
@@ -215,7 +217,9 @@ func (s *Store) Status(nowUS int64, agents bool) protocol.StoreStatus {
 			st.DrainETAS = &eta
 		}
 		if agents {
-			st.Agents = append(st.Agents, s.agents[i].status(nowUS))
+			x := s.agents[i].status(nowUS)
+			x.SafeCoveredBy = s.safeBy
+			st.Agents = append(st.Agents, x)
 		}
 	}
 	if s.Backlog == 0 {

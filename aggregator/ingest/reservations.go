@@ -109,7 +109,7 @@ func (i *Ingest) reservation(ctx context.Context, decide func(stock) (reserve.Re
 				return err
 			}
 		}
-		answer.Token = token(i.eng.Head())
+		answer.Token = i.token(i.eng.Head())
 		return nil
 	})
 	if err == nil && refused != nil {

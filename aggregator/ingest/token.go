@@ -11,8 +11,11 @@ import (
 	"tillwire/store/ledger"
 )
 
-// token is a read-your-writes token: the ledger's position after a write.
-func token(p ledger.Position) string { return strconv.FormatUint(uint64(p), 10) }
+// token is a read-your-writes token: the ledger's position after a write, and the
+// generation of the ledger, for after a restore positions mean something else.
+func (i *Ingest) token(p ledger.Position) string {
+	return strconv.FormatUint(i.generation.Load(), 10) + "." + strconv.FormatUint(uint64(p), 10)
+}
 
 // Certificate tells the vector of marks and the digest of the positions.
 func (i *Ingest) Certificate(ctx context.Context) (protocol.Certificate, error) {

@@ -54,6 +54,8 @@ func commands() []command {
 		{"run", "[--config FILE] [--data-dir DIR] [--dev]", "serve broker, ledger, APIs and ops UI", "tillwire-aggregator run --dev --data-dir ./aggregator-data", runCommand},
 		{"token", "--store S [--agent A] | --role R --name N | --enroll --store S", "print a credential: an agent's, an API key, or a one-off enrolment token", "tillwire-aggregator token --store S0042 --agent server", tokenCommand},
 		{"fsck", "[--data-dir DIR] [--json]", "rebuild every position from the log of a stopped aggregator and compare", "tillwire-aggregator fsck --data-dir /var/lib/tillwire-aggregator", fsckCommand},
+		{"backup", "[--to DIR] [--begin] | --verify DIR|MANIFEST [--at ID]", "copy the ledger, running or stopped, and read the copy back; or try a copy", "tillwire-aggregator backup --to /mnt/backup/tillwire", backupCommand},
+		{"restore", "--from DIR|MANIFEST [--at ID] [--data-dir DIR]", "replace the ledger of a stopped aggregator by a verified copy; the old one is moved aside", "tillwire-aggregator restore --from /mnt/backup/tillwire --data-dir /var/lib/tillwire-aggregator", restoreCommand},
 		{"export", "[--data-dir DIR] [--from POSITION]", "write the log of a stopped aggregator as NDJSON", "tillwire-aggregator export > log.ndjson", exportCommand},
 		{"config", "", "list every configuration key, its environment variable and its value", "tillwire-aggregator config", configCommand},
 		{"version", "", "print the version", "", versionCommand},
@@ -182,7 +184,11 @@ func runCommand(ctx context.Context, in *invocation) error {
 		return err
 	}
 	defer done()
-	a, err := aggregator.New(c, aggregator.Deps{Log: log, Version: version})
+	self, err := os.Executable()
+	if err != nil {
+		log.Warn().Err(err).Msg("own program not found; copies are tried in this process")
+	}
+	a, err := aggregator.New(c, aggregator.Deps{Log: log, Version: version, Self: self})
 	if err != nil {
 		return err
 	}

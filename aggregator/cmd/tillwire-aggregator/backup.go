@@ -1,0 +1,136 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"tillwire/aggregator"
+	"tillwire/protocol"
+	"tillwire/store/ledger/bolt"
+)
+
+// backupCommand makes a copy: by the running aggregator where one serves the data
+// folder, else of the stopped one's ledger.
+func backupCommand(ctx context.Context, in *invocation) error {
+	f := newFlags(in, "backup")
+	to := f.String("to", "", "`folder` of the copies; the configured one (backup.to) moves the safe mark, another is a copy and no more")
+	begin := f.Bool("begin", false, "take the folder though it is not the one used before")
+	verify := f.String("verify", "", "make no copy, but read this `folder`'s newest copy (or a manifest) back, restore it for a trial, and compare")
+	at := f.String("at", "", "with --verify: the copy whose id `begins` so")
+	scratch := f.String("scratch", os.TempDir(), "with --verify: `folder` for the trial; as large as the ledger")
+	c, err := f.parse(in)
+	if err != nil {
+		return err
+	}
+	if *verify != "" {
+		return aggregator.VerifyBackup(ctx, c, *verify, *at, *scratch, in.stdout)
+	}
+	if *to != "" {
+		if *to, err = filepath.Abs(*to); err != nil {
+			return fmt.Errorf("%w: --to: %w", errUsage, err)
+		}
+	}
+	req := protocol.BackupRequest{To: *to, Begin: *begin}
+	var made protocol.BackupCopy
+	if bolt.CheckUnused(filepath.Join(c.DataDir, aggregator.LedgerFile)) != nil {
+		made, err = askBackup(ctx, c, req)
+	} else {
+		made, err = stoppedBackup(ctx, c, req)
+	}
+	if err != nil {
+		return err
+	}
+	folder := req.To
+	if folder == "" {
+		folder = c.Backup.To
+	}
+	_, err = fmt.Fprintf(in.stdout, "copy %s in %s: %d entries, %d journals, %d bytes, generation %d, read back and verified in %.1f s\n",
+		made.ID, folder, made.Head, made.Agents, made.Bytes, made.Generation, made.DurationS)
+	return err
+}
+
+func stoppedBackup(ctx context.Context, c aggregator.Config, r protocol.BackupRequest) (protocol.BackupCopy, error) {
+	if r.To == "" {
+		r.To = c.Backup.To
+	}
+	if r.To == "" {
+		return protocol.BackupCopy{}, fmt.Errorf("%w: name a folder with --to, or set backup.to", errUsage)
+	}
+	began := time.Now()
+	m, err := aggregator.BackupOffline(ctx, c, r.To, version, r.Begin)
+	if err != nil {
+		return protocol.BackupCopy{}, err
+	}
+	return protocol.BackupCopy{ID: m.ID, At: m.At, Head: m.Head, Generation: m.Generation, Bytes: m.Bytes(), Agents: len(m.Marks), DurationS: time.Since(began).Seconds()}, nil
+}
+
+// askBackup asks the aggregator that serves the data folder, with a key made of the
+// folder's own secret: who may read that may do anything anyway.
+func askBackup(ctx context.Context, c aggregator.Config, r protocol.BackupRequest) (made protocol.BackupCopy, err error) {
+	var at struct {
+		HTTP string `json:"http"`
+	}
+	b, err := os.ReadFile(filepath.Join(c.DataDir, "addresses.json"))
+	if err == nil {
+		err = json.Unmarshal(b, &at)
+	}
+	if err != nil {
+		return made, fmt.Errorf("find the running aggregator: %w", err)
+	}
+	key, err := aggregator.IssueKey(c, "admin", "backup-command")
+	if err != nil {
+		return made, err
+	}
+	body, err := json.Marshal(r)
+	if err != nil {
+		return made, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+at.HTTP+"/v1/backups", bytes.NewReader(body))
+	if err != nil {
+		return made, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", "Bearer "+key)
+	client := http.Client{Timeout: copyTakes}
+	resp, err := client.Do(req) //nolint:gosec // our own aggregator's address, from its own folder
+	if err != nil {
+		return made, fmt.Errorf("ask the running aggregator: %w", err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	b, err = io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		return made, fmt.Errorf("ask the running aggregator: %w", err)
+	}
+	if resp.StatusCode != http.StatusCreated {
+		var p protocol.Problem
+		if json.Unmarshal(b, &p) == nil && p.Detail != "" {
+			return made, fmt.Errorf("%s: %s", p.Title, p.Detail)
+		}
+		return made, fmt.Errorf("the running aggregator answered %s: %s", resp.Status, b)
+	}
+	return made, json.Unmarshal(b, &made)
+}
+
+// copyTakes is longer than any copy should: the folder may be far away.
+const copyTakes = 12 * time.Hour
+
+func restoreCommand(ctx context.Context, in *invocation) error {
+	f := newFlags(in, "restore")
+	from := f.String("from", "", "`folder` of the copies, whose newest is taken, or the manifest of one")
+	at := f.String("at", "", "take the copy whose id `begins` so, e.g. 20261123T18")
+	c, err := f.parse(in)
+	if err != nil {
+		return err
+	}
+	if *from == "" {
+		return fmt.Errorf("%w: name the copies with --from", errUsage)
+	}
+	return aggregator.RestoreBackup(ctx, c, *from, *at, in.stdout)
+}
