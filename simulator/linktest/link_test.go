@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 
 	"tillwire/aggregator/broker"
 	"tillwire/protocol"
+	"tillwire/store/ledger"
 )
 
 func TestHappyPath(t *testing.T) {
@@ -202,6 +204,56 @@ func TestStoreDiskRolledBack(t *testing.T) {
 	if m := c.mark(s.origin); m.Epoch < 3 {
 		t.Fatalf("epoch %d", m.Epoch)
 	}
+}
+
+// TestStoreDiskLost installs a store anew whose last sales never arrived. The last
+// heartbeat says how many there were at least; the POS feeds all it has again, and
+// everything counts once.
+func TestStoreDiskLost(t *testing.T) {
+	c := newChain(t)
+	s := newShop(c, "S1")
+	var deaf atomic.Bool
+	c.mischief = func(u broker.Up, pass func(broker.Up) error) error {
+		if deaf.Load() && u.Channel == protocol.UpJournal {
+			return nil // the line lets small messages through, and no frame
+		}
+		return pass(u)
+	}
+	s.open()
+	var till []*protocol.Event // what the POS keeps
+	for range 340 {
+		s.docs++
+		till = append(till, s.sale(s.docs))
+	}
+	s.append(till[:300])
+	s.settled(300)
+	deaf.Store(true)
+	s.append(till[300:])
+	wait(t, "a heartbeat tells the head", func() string {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if head := c.beats[s.origin].Head; head != 340 {
+			return fmt.Sprint(head)
+		}
+		return ""
+	})
+	s.stop()
+	deaf.Store(false)
+	if err := os.Remove(s.path); err != nil {
+		t.Fatal(err)
+	}
+	s.open()
+	s.sell(2) // the shop opens with the new machine
+	s.settled(302)
+	list, err := c.ledger.Exceptions(ledger.Filter{Code: "events_unrecoverable"})
+	if err != nil || len(list) != 1 || list[0].Seq != 301 || !strings.Contains(list[0].Reason, "at least 40 events of S1/server (seq 301 to 340, epoch 1)") {
+		t.Fatalf("%v: %+v", err, list)
+	}
+	if st := s.journal.State(); st.Epoch != 2 {
+		t.Errorf("epoch %d, want 2", st.Epoch)
+	}
+	s.append(till)
+	s.settled(342)
 }
 
 // TestSilentFork has the image catch up beyond merged with the epoch unchanged,

@@ -53,6 +53,7 @@ type chain struct {
 
 	broker *broker.Broker
 	in     *ingest.Ingest
+	ledger *bolt.Ledger
 	stop   func()
 
 	mischief func(u broker.Up, pass func(broker.Up) error) error // nil: none
@@ -89,6 +90,7 @@ func (c *chain) start() {
 	c.beats, c.nacks = map[protocol.Origin]protocol.Heartbeat{}, map[protocol.NackReason]int{}
 	l, err := bolt.Open(bolt.Options{Path: c.ledgerPath(), Log: zerolog.Nop()})
 	c.must(err)
+	c.ledger = l
 	c.in, err = ingest.Open(ingest.Options{
 		Ledger: l, Codec: c.codec, Log: zerolog.Nop(), Now: time.Now,
 		Send: func(o protocol.Origin, ch protocol.Channel, b []byte) error { return c.broker.Publish(o, ch, b) },
@@ -180,6 +182,7 @@ func (c *chain) pass(u broker.Up) error {
 		c.mu.Lock()
 		c.beats[u.Origin] = h
 		c.mu.Unlock()
+		return c.in.Heartbeat(u.Origin, &h)
 	}
 	return nil
 }
