@@ -214,7 +214,7 @@ func (a *Agent) linkStatus() intake.LinkStatus {
 		return intake.LinkStatus{Off: true}
 	}
 	s := a.link.Status()
-	out := intake.LinkStatus{Connected: s.Connected, Broker: a.cfg.Link.Broker, Since: s.Since, LastError: s.LastError}
+	out := intake.LinkStatus{Connected: s.Connected, Broker: a.cfg.Link.Broker, Since: s.Since, NextTry: s.NextTry, LastError: s.LastError}
 	if s.Connected && s.Session == "resting" { // refused: it rests before it asks again
 		out.Refused = s.LastError
 	}

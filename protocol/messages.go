@@ -8,12 +8,13 @@ const Version = 1
 // Hello is the agent's first word on a fresh connection (topic up/hello).
 type Hello struct {
 	V           int    `json:"v"`
-	InstallID   string `json:"install_id"` // random per journal file, survives restarts
-	BootID      string `json:"boot_id"`    // random per process start
-	Epoch       uint64 `json:"epoch"`      // 0: never met an aggregator
-	Tail        uint64 `json:"tail"`       // first retained seq; head+1 when empty
-	Head        uint64 `json:"head"`       // last journaled seq; 0 when empty
-	ChainTail   Chain  `json:"chain_tail"` // chain before the tail record (at tail-1)
+	InstallID   string `json:"install_id"`      // random per journal file, survives restarts
+	BootID      string `json:"boot_id"`         // random per process start
+	Epoch       uint64 `json:"epoch"`           // 0: never met an aggregator
+	Lease       uint64 `json:"lease,omitempty"` // highest that this process was given
+	Tail        uint64 `json:"tail"`            // first retained seq; head+1 when empty
+	Head        uint64 `json:"head"`            // last journaled seq; 0 when empty
+	ChainTail   Chain  `json:"chain_tail"`      // chain before the tail record (at tail-1)
 	ChainHead   Chain  `json:"chain_head"`
 	Agent       string `json:"agent_version"`
 	Generation  uint64 `json:"generation"`   // cloud generation last seen

@@ -223,8 +223,9 @@ func (l *Link) subscribe(ctx context.Context, c *connection) error {
 // receive only enqueues. The queue is bounded; what it drops is asked for again
 // by the session's time-outs.
 func (l *Link) receive(c *connection, m mqtt.Message) {
-	_, ch, _, ok := protocol.ParseTopic(m.Topic())
-	if !ok {
+	o, ch, _, ok := protocol.ParseTopic(m.Topic())
+	if !ok || o != l.o.Origin {
+		l.update(func(s *Status) { s.UnknownTopics++ })
 		return
 	}
 	select {

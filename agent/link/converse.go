@@ -88,7 +88,7 @@ func (l *Link) hear(ctx context.Context, c *connection, m message) error {
 	case protocol.DnHolds:
 		return l.takeHolds(m.payload)
 	default:
-		return nil
+		return l.unreadable(fmt.Errorf("nobody listens on %s", m.channel))
 	}
 }
 
@@ -124,7 +124,7 @@ func (l *Link) own(seq uint64) (protocol.Chain, bool) {
 func (l *Link) step(ctx context.Context, c *connection, in Input) error {
 	for {
 		st := l.o.Journal.State()
-		in.Journal = Facts{InstallID: st.InstallID, Epoch: st.Epoch, Tail: st.Tail, Head: st.Head, BacklogBytes: st.BacklogBytes}
+		in.Journal = Facts{InstallID: st.InstallID, Epoch: st.Epoch, Generation: st.Generation, Tail: st.Tail, Head: st.Head, Merged: st.Merged, BacklogBytes: st.BacklogBytes}
 		next := Input{}
 		for _, e := range l.core.Step(l.now(), in) {
 			got, err := l.perform(ctx, c, e)
@@ -194,7 +194,7 @@ func (l *Link) setMark(m Mark) {
 func (l *Link) sayHello(ctx context.Context, c *connection, e Effect) error {
 	st := l.o.Journal.State()
 	h := protocol.Hello{
-		V: protocol.Version, InstallID: st.InstallID, BootID: l.o.BootID, Epoch: st.Epoch, Tail: st.Tail, Head: st.Head,
+		V: protocol.Version, InstallID: st.InstallID, BootID: l.o.BootID, Epoch: st.Epoch, Lease: l.core.lease, Tail: st.Tail, Head: st.Head,
 		ChainTail: st.ChainTail, ChainHead: st.ChainHead, Agent: l.o.Version, Generation: st.Generation,
 		MergedSeq: st.Merged, ChainMerged: st.ChainMerged, BootReason: l.bootReason(st.BootReason), SentUS: l.o.Now().UnixMicro(),
 	}
@@ -269,10 +269,14 @@ func (l *Link) publishStatus() {
 	offset, wrong, _ := l.clock.estimate()
 	n := l.core.n
 	l.update(func(s *Status) {
+		if s.NextTry = (time.Time{}); l.core.phase == resting {
+			s.NextTry = l.o.Now().Add(time.Duration(l.core.until-l.now()) * time.Microsecond)
+		}
 		s.Session, s.Epoch, s.Lease = l.core.phase.String(), l.core.epoch, l.core.lease
 		s.ClockOffsetUS, s.ClockErrorUS = offset, wrong
 		s.FramesSent, s.EventsSent, s.Superseded, s.Counts = n.Frames, n.Events, n.Superseded, n
-		s.Refused = l.unread + n.WelcomesRefused + n.AcksBeyondHead + n.AcksForeign + n.AcksWrongChain
+		s.Unreadable = l.unread
+		s.Refused = l.unread + n.WelcomesRefused + n.WelcomesBackward + n.AcksBeyondHead + n.AcksForeign + n.AcksWrongChain
 	})
 }
 

@@ -73,7 +73,10 @@ type Status struct {
 	DialErrors    uint64
 	FramesSent    uint64
 	EventsSent    uint64
-	InboxDropped  uint64 // control messages that found the queue full
+	InboxDropped  uint64    // control messages that found the queue full
+	Unreadable    uint64    // control messages that could not be decoded
+	UnknownTopics uint64    // messages on topics that are not the agent's
+	NextTry       time.Time // of the next dial, or of the HELLO that a rest ends with; zero where none is planned
 	Superseded    uint64
 	Refused       uint64 // Acks and WELCOMEs that were not believed
 	Counts        Counts
@@ -151,9 +154,12 @@ func (l *Link) Run(ctx context.Context) error {
 	lostAt := l.now()
 	for n := 0; ; n++ {
 		if n > 0 {
-			if !l.pause(ctx, b.next(time.Duration(l.now()-lostAt)*time.Microsecond)) {
+			wait := b.next(time.Duration(l.now()-lostAt) * time.Microsecond)
+			l.update(func(s *Status) { s.NextTry = l.o.Now().Add(wait) })
+			if !l.pause(ctx, wait) {
 				return nil
 			}
+			l.update(func(s *Status) { s.NextTry = time.Time{} })
 		}
 		up, err := l.attempt(ctx)
 		if ctx.Err() != nil {

@@ -39,7 +39,9 @@ type Input struct {
 type Facts struct {
 	InstallID    string
 	Epoch        uint64
+	Generation   uint64 // highest that an aggregator ever told
 	Tail, Head   uint64
+	Merged       uint64 // as the journal keeps it
 	BacklogBytes uint64
 }
 
@@ -90,6 +92,7 @@ type flight struct {
 // Counts are what the session counted since the process started.
 type Counts struct {
 	Hellos, Welcomes, WelcomesRefused, WelcomesForeign uint64
+	WelcomesBackward                                   uint64 // of a lower generation, or behind what was merged
 	Acks, AcksBeyondHead, AcksForeign, AcksStale       uint64
 	AcksWrongChain                                     uint64
 	Nacks, Gaps, Superseded, Upgrades, Malformed, Busy uint64
@@ -246,6 +249,15 @@ func (s *session) welcome(now int64, in *Input) {
 	case s.phase != greeting && w.Lease <= s.lease && w.Epoch <= s.epoch:
 		s.n.WelcomesForeign++ // delivered twice
 		return
+	case w.Generation == s.generation && w.Lease <= s.lease:
+		s.n.WelcomesForeign++ // of an earlier HELLO, late: leases only rise
+		return
+	case w.Generation < in.Journal.Generation:
+		// Aggregators take a HELLO's generation for their own; one that does not is
+		// broken, or another chain's. Following it would forget what is safe.
+		s.n.WelcomesBackward++
+		s.rest(now, refusedRest, fmt.Sprintf("WELCOME of cloud generation %d, this journal has seen %d", w.Generation, in.Journal.Generation))
+		return
 	case w.V != protocol.Version || w.Epoch == 0 || w.Lease == 0:
 		s.n.WelcomesRefused++
 		s.rest(now, refusedRest, fmt.Sprintf("WELCOME of version %d, epoch %d, lease %d cannot be followed", w.V, w.Epoch, w.Lease))
@@ -261,6 +273,9 @@ func (s *session) welcome(now int64, in *Input) {
 		return
 	}
 	s.n.Welcomes++
+	if w.Epoch == in.Journal.Epoch && w.Generation == in.Journal.Generation && w.MergedSeq < in.Journal.Merged {
+		s.n.WelcomesBackward++ // sent again; the journal's mark stays where it is
+	}
 	if w.Rebase {
 		s.n.Rebases++
 		s.strikes = min(s.strikes, strikesForRest) // what differed is settled; a repetition still waits a second

@@ -45,6 +45,7 @@ type facts struct {
 	refusedRecent int
 	refusedTotal  uint64
 	supersededUS  int64
+	distrustUS    int64  // when the agent last refused what we said
 	lossHead      uint64 // head up to which a loss was already told
 }
 
@@ -137,6 +138,13 @@ func (f *facts) onHeartbeat(hb *protocol.Heartbeat, us int64) bool {
 	} else {
 		f.drainPerS, f.inflowPerS = hb.DrainPerS, 0
 	}
+	before := uint64(0)
+	if f.hb != nil && f.hb.BootID == hb.BootID {
+		before = distrust(f.hb)
+	}
+	if distrust(hb) > before {
+		f.distrustUS = us
+	}
 	f.skew[f.skews%skewSamples] = us - hb.SentUS
 	f.skews++
 	if !f.marked {
@@ -159,6 +167,17 @@ func (f *facts) onHeartbeat(hb *protocol.Heartbeat, us int64) bool {
 	}
 	return true
 }
+
+// distrust counts what the agent was told in our name and did not believe. A
+// sound aggregator says none of it.
+func distrust(hb *protocol.Heartbeat) (n uint64) {
+	for _, c := range distrustCounters {
+		n += hb.Counters[c]
+	}
+	return n
+}
+
+var distrustCounters = []string{"link_acks_beyond_head", "link_acks_wrong_chain", "link_welcomes_backward", "link_unreadable", "link_topics_unknown"}
 
 func (f *facts) onWill(w *protocol.Will, us int64) bool {
 	// A will is fixed when its connection is made, before HELLO gives that

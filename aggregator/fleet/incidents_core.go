@@ -24,6 +24,7 @@ const (
 	CodeFramesRefused  = "frames_refused"
 	CodeTooManyAgents  = "too_many_agents"
 	CodeVersionRefused = "agent_version_refused"
+	CodeDistrusted     = "aggregator_distrusted"
 
 	// of the chain as a whole
 	CodeBackupFailed    = "backup_failed"
@@ -36,6 +37,7 @@ const (
 var Codes = []string{
 	CodeStoreOffline, CodeNeverSeen, CodeStuck, CodePOSSilent, CodeFeedSilent, CodeClockSkew, CodeDiskLow, CodeDiskSlow,
 	CodeSalvaged, CodeSuperseded, CodeUnrecoverable, CodeFramesRefused, CodeTooManyAgents, CodeVersionRefused,
+	CodeDistrusted,
 	CodeBackupFailed, CodeBackupOverdue, CodeCloudRestored, CodeCloudRolledBack,
 }
 
@@ -55,6 +57,7 @@ var Remedies = map[string]string{
 	CodeFramesRefused:  "Read the reason; where it goes on, send us the agent's log and `tillwire-agent status --json`.",
 	CodeTooManyAgents:  "Look for a script that makes agent names; revoke the token that it uses.",
 	CodeVersionRefused: "Update the agent of this store.",
+	CodeDistrusted:     "Find out who else answers in the aggregator's name; else send us both logs.",
 
 	CodeBackupFailed:    "Look at the folder of the backups: is it mounted, writable, not full? A copy is tried again by itself.",
 	CodeBackupOverdue:   "Make a backup now (`tillwire-aggregator backup`), and see why none was made in time.",
@@ -103,6 +106,9 @@ func findings(f *facts, v *verdict, e *env) []finding {
 	if recent(f.supersededUS) {
 		add(CodeSuperseded, 0)
 	}
+	if recent(f.distrustUS) {
+		add(CodeDistrusted, 0)
+	}
 	if recent(f.refusedUS) && f.refused == protocol.NackUpgrade {
 		add(CodeVersionRefused, 0)
 	} else if recent(f.refusedUS) && f.refused != protocol.NackSuperseded && blocking(f.refused) && f.refusedRecent >= refusalsBeforeAlarm {
@@ -137,6 +143,8 @@ func describe(code string, f *facts, v *verdict, nowUS int64) string {
 		return "Two machines speak for this agent; the older one's frames are refused."
 	case CodeFramesRefused:
 		return Count(uint64(f.refusedRecent)) + " frames refused lately: " + refusalWords(f.refused) + "."
+	case CodeDistrusted:
+		return "The agent does not believe what it is told in this aggregator's name: " + plural(distrust(f.hb), "answer") + " refused since it started."
 	case CodeVersionRefused:
 		return "The agent speaks a version that this aggregator does not understand (" + f.version + ")."
 	}

@@ -21,7 +21,11 @@ import (
 func (i *Ingest) Hello(o protocol.Origin, payload []byte) error {
 	var h protocol.Hello
 	if why := readHello(payload, &h); why != "" {
-		i.o.Refused(o, protocol.NackUpgrade, "hello: "+why)
+		reason := protocol.NackMalformed
+		if h.V != protocol.Version && h.V != 0 {
+			reason = protocol.NackUpgrade
+		}
+		i.o.Refused(o, reason, "hello: "+why)
 		i.down(o, protocol.DnWelcome, &protocol.Welcome{V: protocol.Version, BootID: h.BootID, Refused: why})
 		return nil
 	}
@@ -47,6 +51,7 @@ func (i *Ingest) hello(o protocol.Origin, h *protocol.Hello, nowUS int64) {
 	s := i.session(o)
 	i.drop(s)
 	i.follow(s, h)
+	s.mark.Lease = max(s.mark.Lease, leaseFloor(i.generation.Load()))
 	w, gone := s.greet(h, nowUS)
 	if h.Head-min(h.Head, s.mark.Seq) > drainBacklog {
 		w.StartAfterMS = int64(min(drainStaggerMax, drainStaggerMS*i.drains()))

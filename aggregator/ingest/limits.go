@@ -15,5 +15,7 @@ const (
 	headKeptAfterUS  = 10_000_000 // of a stuck store: its head is written by itself
 	raisesMax        = 8          // times that agents may raise the cloud generation while one process runs
 	generationLeap   = 1 << 20    // most that an agent may raise it by: the numbers must not run out
+	leaseBits        = 32         // of a lease that count HELLOs; the generation stands above
+	numberMax        = 1 << 62    // seqs, epochs and leases that an agent may claim: they must not run out
 	holdsHeldMax     = 20_000     // SKUs held at one store that its agent is told
 )

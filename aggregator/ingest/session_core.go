@@ -76,7 +76,7 @@ func (s *session) greet(h *protocol.Hello, nowUS int64) (protocol.Welcome, *lost
 	case h.MergedSeq == m.Seq && m.Seq+1 >= h.Tail && h.ChainMerged != m.Chain:
 		s.rebase(h, m.Epoch+1, h.Tail-1)
 	}
-	m.Lease++
+	m.Lease = max(m.Lease, h.Lease) + 1
 	m.BootID = h.BootID
 	m.HeadSeen = max(m.HeadSeen, h.Head)
 	s.live, s.nack = true, protocol.NackNone
@@ -101,13 +101,32 @@ func (s *session) rebase(h *protocol.Hello, epoch, after uint64) {
 	m.SafeSeq, m.HeadSeen = m.Seq, h.Head
 }
 
+// leaseFloor is what all leases of a cloud generation lie above: a restored ledger
+// must not give a lease again that it does not remember, or what was sent under it
+// before would pass for what its new holder says.
+func leaseFloor(generation uint64) uint64 {
+	return (min(max(generation, 1), numberMax>>leaseBits) - 1) << leaseBits
+}
+
+// plain tells whether an id can stand in a log line: ASCII without controls.
+func plain(id string) bool {
+	for _, c := range []byte(id) {
+		if c <= ' ' || c > '~' {
+			return false
+		}
+	}
+	return id != "" && len(id) <= protocol.IDBytesMax
+}
+
 // checkHello refuses a HELLO that cannot be true.
 func checkHello(h *protocol.Hello) error {
 	switch {
 	case h.V != protocol.Version:
 		return fmt.Errorf("protocol version is %d, this aggregator speaks %d", h.V, protocol.Version)
-	case h.BootID == "" || h.InstallID == "" || len(h.BootID) > protocol.IDBytesMax || len(h.InstallID) > protocol.IDBytesMax:
-		return fmt.Errorf("boot_id and install_id must have 1 to %d bytes", protocol.IDBytesMax)
+	case !plain(h.BootID) || !plain(h.InstallID):
+		return fmt.Errorf("boot_id and install_id must have 1 to %d bytes of printable ASCII", protocol.IDBytesMax)
+	case max(h.Head, h.Epoch, h.Lease, h.MergedSeq) > numberMax:
+		return fmt.Errorf("head %d, epoch %d, lease %d or merged_seq %d is beyond %d", h.Head, h.Epoch, h.Lease, h.MergedSeq, uint64(numberMax))
 	case h.Tail == 0 || h.Tail > h.Head+1:
 		return fmt.Errorf("tail %d and head %d do not fit: tail is at least 1 and at most head+1", h.Tail, h.Head)
 	}
