@@ -140,6 +140,7 @@ type HoldLine struct {
 // and says the Rev it has in its heartbeats; the aggregator repeats until it does.
 type Holds struct {
 	V     int        `json:"v"`
+	Gen   uint64     `json:"generation,omitempty"` // cloud generation that says so; where it rose, tasks may be missing
 	Rev   uint64     `json:"rev"`
 	Part  int        `json:"part"`  // from 0
 	Parts int        `json:"parts"` // at least 1
@@ -154,6 +155,11 @@ const (
 	HoldReject    = "reject"
 	HoldPicked    = "picked"
 	HoldCollected = "collected"
+
+	// HoldRecalled is no answer: the store tells of a task that a restored aggregator
+	// no longer knows. The event's body is the HoldTask, in the state that the store
+	// knows; its document id is {hold_id}:r{generation}.
+	HoldRecalled = "recalled"
 )
 
 // HoldDocumentID is the document id of an answer.

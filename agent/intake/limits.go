@@ -27,6 +27,7 @@ const (
 	holdAnswersMax = 10_000  // holds whose answers are remembered
 	holdBodyMax    = 4 << 10 // of an answer to a task
 	holdReasonMax  = 200
+	recallWait     = 10 * time.Second // for the journal to take what a restored aggregator lacks
 
 	pageTasksMax = 20 // of the status page; GET /v1/holds has them all
 

@@ -1,7 +1,9 @@
 package intake
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -25,17 +27,53 @@ func (in *Intake) TakeHolds(h *protocol.Holds) error {
 	in.tasks.mu.Lock()
 	defer in.tasks.mu.Unlock()
 	before := in.tasks.board.whole()
-	if !in.tasks.board.take(h) || in.tasks.keep == nil {
+	if !in.tasks.board.take(h) {
 		return nil
 	}
-	b, err := json.Marshal(in.tasks.board.whole())
-	if err == nil {
-		err = in.tasks.keep(b)
+	err := in.recall(in.tasks.board.missing(before))
+	if err == nil && in.tasks.keep != nil {
+		var b []byte
+		if b, err = json.Marshal(in.tasks.board.whole()); err == nil {
+			err = in.tasks.keep(b)
+		}
 	}
 	if err != nil {
 		in.tasks.board.set(before) // it comes again until we say that we have it
 		return fmt.Errorf("keep holds: %w", err)
 	}
+	return nil
+}
+
+// recall journals tasks that a restored aggregator no longer knows, before they are
+// forgotten here: it makes them again of what the shop tells. A crash between the
+// two, and they are journaled again under the same ids. tasks.mu is held.
+func (in *Intake) recall(lost []protocol.HoldTask) error {
+	if len(lost) == 0 {
+		return nil
+	}
+	events := make([]*protocol.Event, 0, len(lost))
+	for i := range lost {
+		t := &lost[i]
+		body, err := json.Marshal(t)
+		if err != nil {
+			return fmt.Errorf("recall hold %s: %w", t.HoldID, err)
+		}
+		e := &protocol.Event{
+			Kind: protocol.KindHold, Store: in.o.Store, DocumentID: fmt.Sprintf("%s:r%d", t.HoldID, in.tasks.board.gen),
+			EventTime: protocol.StampOf(in.o.Now()), HoldID: t.HoldID, OrderID: t.OrderID, Action: protocol.HoldRecalled, Body: body,
+		}
+		e.ID = protocol.MakeEventID(e.Store, e.Kind, e.DocumentID)
+		events = append(events, e)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), recallWait)
+	defer cancel()
+	_, errs := in.o.Journal.AppendAll(ctx, events)
+	for n, err := range errs {
+		if err != nil && !errors.Is(err, journal.ErrIDReused) { // reused: told before, in a state of then; the first word stands
+			return fmt.Errorf("recall hold %s: %w", events[n].HoldID, err)
+		}
+	}
+	in.o.Log.Warn().Int("tasks", len(events)).Uint64("generation", in.tasks.board.gen).Msg("tasks that the restored aggregator does not know are told to it")
 	return nil
 }
 

@@ -14,6 +14,7 @@ import (
 //	   └──────reject────────┴──▶ rejected
 type board struct {
 	rev      uint64
+	gen      uint64 // cloud generation of what is known
 	tasks    map[string]*protocol.HoldTask
 	held     map[protocol.SKU]protocol.Quantity
 	parts    map[int]protocol.Holds // of the revision that is coming
@@ -56,7 +57,7 @@ func (b *board) take(h *protocol.Holds) bool {
 	if len(b.parts) < h.Parts {
 		return false
 	}
-	whole := protocol.Holds{V: h.V, Rev: h.Rev, Parts: 1}
+	whole := protocol.Holds{V: h.V, Gen: h.Gen, Rev: h.Rev, Parts: 1}
 	for n := range h.Parts {
 		whole.Tasks = append(whole.Tasks, b.parts[n].Tasks...)
 		whole.Held = append(whole.Held, b.parts[n].Held...)
@@ -67,7 +68,7 @@ func (b *board) take(h *protocol.Holds) bool {
 }
 
 func (b *board) set(h *protocol.Holds) {
-	b.rev = h.Rev
+	b.rev, b.gen = h.Rev, h.Gen
 	b.tasks = make(map[string]*protocol.HoldTask, len(h.Tasks))
 	for i := range h.Tasks {
 		b.tasks[h.Tasks[i].HoldID] = &h.Tasks[i]
@@ -80,7 +81,7 @@ func (b *board) set(h *protocol.Holds) {
 
 // whole is the desired state, to be kept.
 func (b *board) whole() *protocol.Holds {
-	h := &protocol.Holds{V: protocol.Version, Rev: b.rev, Parts: 1}
+	h := &protocol.Holds{V: protocol.Version, Gen: b.gen, Rev: b.rev, Parts: 1}
 	for _, t := range b.sorted() {
 		h.Tasks = append(h.Tasks, *t)
 	}
@@ -89,6 +90,25 @@ func (b *board) whole() *protocol.Holds {
 	}
 	slices.SortFunc(h.Held, func(x, y protocol.HoldLine) int { return cmp.Compare(x.SKU, y.SKU) })
 	return h
+}
+
+// missing lists the tasks of an earlier desired state that a restored aggregator no
+// longer knows, each as far as the shop has come with it. What is done here is left
+// out: its goods are gone, and the journal says so.
+func (b *board) missing(before *protocol.Holds) []protocol.HoldTask {
+	if before.Gen == 0 || b.gen <= before.Gen {
+		return nil // the same ledger took them back: that is its word
+	}
+	var out []protocol.HoldTask
+	for _, t := range before.Tasks {
+		if b.tasks[t.HoldID] != nil {
+			continue
+		}
+		if t.State = b.state(&t); holdRank[t.State] < holdRank[protocol.ReservationCollected] {
+			out = append(out, t)
+		}
+	}
+	return out
 }
 
 func (b *board) sorted() []*protocol.HoldTask {

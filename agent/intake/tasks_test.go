@@ -133,3 +133,62 @@ func TestRegisterClocks(t *testing.T) {
 		t.Errorf("in time: %d ± %d", off, wrong)
 	}
 }
+
+// TestTasksOutliveTheLedger: what a restored aggregator no longer knows is journaled
+// before it is forgotten, as far as the shop has come with it; what the same ledger
+// takes back is not.
+func TestTasksOutliveTheLedger(t *testing.T) {
+	s := newShop(t)
+	tell := func(gen, rev uint64, tasks ...protocol.HoldTask) {
+		t.Helper()
+		if err := s.in.TakeHolds(&protocol.Holds{V: 1, Gen: gen, Rev: rev, Parts: 1, Tasks: tasks}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	recalled := func() []protocol.HoldTask {
+		t.Helper()
+		var out []protocol.HoldTask
+		recs, _, _, err := s.j.Read(1, 100, 1<<20, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range recs {
+			var e protocol.Event
+			if _, err := protocol.DecodeRecord(r, &e); err != nil {
+				t.Fatal(err)
+			}
+			if e.Action != protocol.HoldRecalled {
+				continue
+			}
+			var x protocol.HoldTask
+			if err := json.Unmarshal(e.Body, &x); err != nil || x.HoldID != e.HoldID || len(e.Lines) != 0 {
+				t.Fatalf("%v: %+v", err, e)
+			}
+			out = append(out, x)
+		}
+		return out
+	}
+	tell(1, 5, task("kept", 10, "X", 1), task("open", 20, "X", 2), task("taken", 30, "X", 1), task("done", 40, "X", 1), task("back", 50, "X", 1))
+	tell(1, 6, task("kept", 10, "X", 1), task("open", 20, "X", 2), task("taken", 30, "X", 1), task("done", 40, "X", 1))
+	if got := recalled(); len(got) != 0 {
+		t.Fatalf("the same ledger takes a task back, and it is recalled: %+v", got)
+	}
+	for _, path := range []string{"taken/accept", "taken/picked", "done/reject"} {
+		if a := s.do(http.MethodPost, "/v1/holds/"+path, "application/json", ""); a.Code != 201 {
+			t.Fatalf("%s: %d", path, a.Code)
+		}
+	}
+	tell(2, 7, task("kept", 10, "X", 1))
+	got := recalled()
+	if len(got) != 2 || got[0].HoldID != "open" || got[0].State != protocol.ReservationPending || got[1].HoldID != "taken" || got[1].State != protocol.ReservationPicked {
+		t.Errorf("recalled %+v", got)
+	}
+	if s.states() != "kept pending" {
+		t.Errorf("the shop has %s", s.states())
+	}
+	tell(2, 8)
+	tell(3, 9, task("kept", 10, "X", 1))
+	if n := len(recalled()); n != 2 {
+		t.Errorf("%d recalled, want no more", n)
+	}
+}

@@ -15,7 +15,7 @@ func (i *Ingest) tell(o protocol.Origin, nowUS int64) {
 	list := paged(tasks, held)
 	for n := range list {
 		m := &list[n]
-		m.V, m.Rev, m.Part, m.Parts = protocol.Version, rev, n, len(list)
+		m.V, m.Gen, m.Rev, m.Part, m.Parts = protocol.Version, i.generation.Load(), rev, n, len(list)
 		i.down(o, protocol.DnHolds, m)
 	}
 }

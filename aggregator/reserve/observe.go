@@ -66,6 +66,10 @@ func (b *Book) ofOrder(order string, loc protocol.StoreID) (best *entry) {
 // reservation's id where a store rejected and others should be asked.
 func (b *Book) Observe(ev *protocol.Event, nowUS int64) (rejected string) {
 	id, _ := b.HoldOf(ev, nowUS)
+	if ev.Kind == protocol.KindHold && ev.Action == protocol.HoldRecalled {
+		b.recall(ev)
+		return ""
+	}
 	e := b.all[id]
 	if e == nil {
 		return ""
