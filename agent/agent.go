@@ -45,6 +45,7 @@ type Deps struct {
 	Listen  func(network, addr string) (net.Listener, error)
 	Codec   *protocol.FrameCodec // shared by agents of one process
 	Timing  link.Timing
+	Prove   func(path string) error // checks a suspect journal in a child process; nil: in this one
 }
 
 // Agent is one shop's agent, wired.
@@ -107,7 +108,7 @@ func (a *Agent) openJournal() error {
 	}
 	j, err := journal.Open(journal.Options{
 		Path: filepath.Join(a.cfg.DataDir, JournalFile), Now: a.deps.Now, Log: a.deps.Log,
-		Retention: a.cfg.Retention(), BallastBytes: ballast,
+		Retention: a.cfg.Retention(), BallastBytes: ballast, Prove: a.deps.Prove,
 	})
 	if errors.Is(err, journal.ErrLocked) {
 		return fmt.Errorf("%w: another agent works in this folder; stop it, or name another data_dir", err)
@@ -251,6 +252,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	g.Go(func() error { return a.intake.Run(serving) })
 	g.Go(func() error { return a.trim(serving) })
+	g.Go(func() error { return a.imports(serving) })
 	if a.link != nil {
 		g.Go(func() error { return a.link.Run(serving) })
 		g.Go(func() error { return a.journalClock(serving) })

@@ -157,8 +157,11 @@ func TestOneAgentPerFolder(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "open journal") || !strings.Contains(err.Error(), "another") {
 		t.Errorf("second agent: %v", err)
 	}
-	if _, err := Check(context.Background(), c); err == nil || !strings.Contains(err.Error(), "stop it first") {
-		t.Errorf("check beside the agent: %v", err)
+	if r, err := Check(context.Background(), c); err != nil || !r.Running || r.Damaged {
+		t.Errorf("check beside the agent: %+v %v", r, err)
+	}
+	if _, err := Repair(c); err == nil || !strings.Contains(err.Error(), "stop it first") {
+		t.Errorf("repair beside the agent: %v", err)
 	}
 	other := c
 	other.DataDir, other.HTTP.Listen = t.TempDir(), a.HTTPAddr()

@@ -1,38 +1,33 @@
 package agent
 
 import (
-	"bufio"
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
 
-	"tillwire/protocol"
 	"tillwire/store/journal"
 )
 
-// What can be done with a stopped agent's data folder.
+const (
+	proofWait     = time.Minute // bounds the check of a suspect journal in a child process
+	proofWordsMax = 600         // bytes of what that process says
+)
 
-// CheckResult says what a verification found.
-type CheckResult struct {
-	Events, Tail, Head uint64
-	Chain              string
-	Salvaged           string // what was damaged; "" when nothing was
-}
-
-func openOffline(c Config, verify bool) (*journal.Journal, error) {
+func openOffline(c Config) (*journal.Journal, error) {
 	path := filepath.Join(c.DataDir, JournalFile)
 	if _, err := os.Stat(path); err != nil {
 		return nil, fmt.Errorf("find journal: %w; name its folder with --data-dir", err)
 	}
-	j, err := journal.Open(journal.Options{Path: path, Log: zerolog.Nop(), BallastBytes: -1, Retention: -1, VerifyAll: verify})
+	j, err := journal.Open(journal.Options{Path: path, Log: zerolog.Nop(), BallastBytes: -1, Retention: -1, VerifyAll: true})
 	if errors.Is(err, journal.ErrLocked) {
 		return nil, fmt.Errorf("%w: the agent is running on it; stop it first", err)
 	}
@@ -51,10 +46,6 @@ func keepOwner(dir string) error {
 	if os.Geteuid() != 0 { // never so on Windows, where the folder's list is inherited
 		return nil
 	}
-	uid, gid, err := owner(dir)
-	if err != nil {
-		return fmt.Errorf("find the folder's owner: %w", err)
-	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return fmt.Errorf("read data folder: %w", err)
@@ -63,71 +54,68 @@ func keepOwner(dir string) error {
 		if !e.Type().IsRegular() || !strings.HasPrefix(e.Name(), JournalFile) {
 			continue
 		}
-		if err := os.Lchown(filepath.Join(dir, e.Name()), uid, gid); err != nil {
-			return fmt.Errorf("give the journal to the folder's owner: %w", err)
+		if err := giveToOwner(dir, filepath.Join(dir, e.Name())); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// Check verifies checksum and chain of every record. A damaged journal is set
-// aside and salvaged, as at the agent's start; nothing is deleted.
-func Check(_ context.Context, c Config) (*CheckResult, error) {
-	j, err := openOffline(c, true)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = j.Close() }()
-	s := j.State()
-	r := &CheckResult{Tail: s.Tail, Head: s.Head}
-	if what, ok := strings.CutPrefix(s.BootReason, "salvaged"); ok {
-		r.Salvaged = strings.TrimLeft(what, ": ")
-	}
-	chain := s.ChainTail
-	err = j.Scan(s.Tail, func(_ uint64, _ int64, rec []byte) error {
-		chain = chain.Next(rec)
-		r.Events++
+// giveToOwner gives files to the owner of a folder, where root made them.
+func giveToOwner(dir string, paths ...string) error {
+	if os.Geteuid() != 0 {
 		return nil
-	})
+	}
+	uid, gid, err := owner(dir)
 	if err != nil {
-		return nil, fmt.Errorf("verify journal: %w", err)
+		return fmt.Errorf("find the folder's owner: %w", err)
 	}
-	if chain != s.ChainHead {
-		return nil, fmt.Errorf("verify journal: chain over the records is %s, the head says %s", chain, s.ChainHead)
+	for _, path := range paths {
+		if err := os.Lchown(path, uid, gid); err != nil {
+			return fmt.Errorf("give %s to the folder's owner: %w", filepath.Base(path), err)
+		}
 	}
-	r.Chain = chain.String()
-	return r, nil
+	return nil
 }
 
-// Export writes the journal as NDJSON from a seq on.
-func Export(ctx context.Context, c Config, from uint64, w io.Writer) error {
-	j, err := openOffline(c, false)
+// Repair sets a stopped agent's damaged journal aside and salvages it, as the
+// agent's start does; nothing is deleted. It says what was kept and lost; "" means
+// that nothing was damaged.
+func Repair(c Config) (string, error) {
+	j, err := openOffline(c)
 	if err != nil {
-		return err
+		return "", err
 	}
-	defer func() { _ = j.Close() }()
-	out := bufio.NewWriter(w)
-	enc := json.NewEncoder(out)
-	err = j.Scan(max(from, j.State().Tail), func(seq uint64, us int64, rec []byte) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		line := struct {
-			Seq      uint64         `json:"seq"`
-			Recorded time.Time      `json:"recorded_at"`
-			Document map[string]any `json:"document,omitempty"`
-			Problem  string         `json:"problem,omitempty"` // a place whose record was lost to damage
-		}{Seq: seq, Recorded: time.UnixMicro(us).UTC()}
-		var ev protocol.Event
-		if _, err := protocol.DecodeRecord(rec, &ev); err != nil {
-			line.Problem = err.Error()
-		} else {
-			line.Document = protocol.ViewDocument(&ev)
-		}
-		return enc.Encode(line)
-	})
-	if err != nil {
-		return fmt.Errorf("export journal: %w", err)
+	what, salvaged := strings.CutPrefix(j.State().BootReason, "salvaged")
+	if err := j.Close(); err != nil {
+		return "", err
 	}
-	return out.Flush()
+	if !salvaged {
+		return "", nil
+	}
+	return strings.TrimLeft(what, ": "), nil
 }
+
+// ProveInChild checks suspect journals in a process of its own, by the program
+// and arguments given; the path is appended. A process that dies, or says no,
+// means damage.
+func ProveInChild(program string, args ...string) func(path string) error {
+	return func(path string) error {
+		ctx, cancel := context.WithTimeout(context.Background(), proofWait)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, program, append(slices.Clone(args), path)...) //nolint:gosec // this very program
+		out, err := cmd.CombinedOutput()
+		var ended *exec.ExitError
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil || !errors.As(err, &ended):
+			return fmt.Errorf("check journal in a child process: %w", errors.Join(err, ctx.Err()))
+		}
+		words := strings.TrimSpace(string(out[:min(len(out), proofWordsMax)]))
+		return &journal.CorruptError{Path: path, What: "file, checked in a child process", Got: cmp.Or(words, err.Error()), Want: "a sound one"}
+	}
+}
+
+// CheckFile is what that process does.
+func CheckFile(path string) error { return journal.CheckFile(path) }

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 const baskets = 40
@@ -30,34 +32,30 @@ func journaled(t *testing.T) (Config, func(i int) string) {
 func TestCheckAndExport(t *testing.T) {
 	c, _ := journaled(t)
 	r, err := Check(context.Background(), c)
-	if err != nil || r.Events != baskets || r.Tail != 1 || r.Head != baskets || r.Salvaged != "" || r.Chain == "" {
+	if err != nil || r.Records != baskets || r.Tail != 1 || r.Head != baskets || r.Damaged || r.Running || r.Failed() || r.Chain == "" {
 		t.Fatalf("%+v %v", r, err)
 	}
 	var out bytes.Buffer
-	if err := Export(context.Background(), c, 31, &out); err != nil {
+	if x, err := Export(context.Background(), c, 31, true, &out); err != nil || x.Records != 10 || x.Tail != 31 || x.Head != baskets || x.Chain != r.Chain {
+		t.Fatalf("%+v %v", x, err)
+	}
+	path := filepath.Join(t.TempDir(), "part.jsonl")
+	if err := os.WriteFile(path, out.Bytes(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	dec, n := json.NewDecoder(&out), uint64(30)
-	for dec.More() {
-		var line struct {
-			Seq      uint64         `json:"seq"`
-			Document map[string]any `json:"document"`
-			Problem  string         `json:"problem"`
-		}
-		if err := dec.Decode(&line); err != nil {
-			t.Fatal(err)
-		}
-		n++
-		if line.Seq != n || line.Document["document_id"] != fmt.Sprintf("R03-%d", n-1) || line.Problem != "" {
-			t.Errorf("line %d: %+v", n, line)
-		}
+	if f, err := VerifyExport(context.Background(), path); err != nil || f.Records != 10 || f.Tail != 31 || f.Head != baskets || f.Store != c.Store {
+		t.Fatalf("%+v %v", f, err)
 	}
-	if n != baskets {
-		t.Errorf("the export ends at %d, want %d", n, baskets)
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	for i, line := range lines[1 : len(lines)-1] {
+		var rec exportRecord
+		if err := json.Unmarshal([]byte(line), &rec); err != nil || rec.Seq != uint64(31+i) || rec.Document["document_id"] != fmt.Sprintf("R03-%d", 30+i) || rec.Problem != "" {
+			t.Errorf("line %d: %+v %v", i, rec, err)
+		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := Export(ctx, c, 1, &out); err == nil {
+	if _, err := Export(ctx, c, 1, false, &out); err == nil {
 		t.Error("an export that is called off says so")
 	}
 	c.DataDir = t.TempDir()
@@ -67,6 +65,44 @@ func TestCheckAndExport(t *testing.T) {
 	if left, err := os.ReadDir(c.DataDir); err != nil || len(left) != 0 {
 		t.Errorf("a check leaves %v behind (%v)", left, err)
 	}
+}
+
+// A journal moved by export and import is the same to the last byte of its chain,
+// and an export of the copy is the export of the original.
+func TestRestoredJournalIsTheSame(t *testing.T) {
+	c, basket := journaled(t)
+	var first, second bytes.Buffer
+	if _, err := Export(context.Background(), c, 1, true, &first); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "j.jsonl")
+	if err := os.WriteFile(path, first.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := VerifyExport(context.Background(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := shop(t)
+	if err := RestoreJournal(context.Background(), copied, f); err != nil {
+		t.Fatal(err)
+	}
+	if err := RestoreJournal(context.Background(), copied, f); !errors.Is(err, os.ErrExist) {
+		t.Errorf("a second restore: %v", err)
+	}
+	if _, err := Export(context.Background(), copied, 1, true, &second); err != nil {
+		t.Fatal(err)
+	}
+	_, a, _ := strings.Cut(first.String(), "\n")
+	_, b, _ := strings.Cut(second.String(), "\n")
+	if a != b {
+		t.Errorf("records differ:\n%.500s\n%.500s", a, b)
+	}
+	run, stop := start(t, copied)
+	if again := post(t, run, "/v1/sales", basket(7), http.StatusOK); again.Seq != 8 {
+		t.Errorf("a document of before: %+v", again)
+	}
+	stop()
 }
 
 // damage overwrites one record's bytes where they stand in the file.
@@ -113,26 +149,99 @@ func TestDamagedJournalIsSalvagedAtStart(t *testing.T) {
 		t.Errorf("set aside: %v %v", aside, err)
 	}
 	var out bytes.Buffer
-	if err := Export(context.Background(), c, 1, &out); err != nil {
+	if _, err := Export(context.Background(), c, 1, true, &out); err != nil {
 		t.Fatal(err)
 	}
-	if lines := strings.Count(out.String(), "\n"); lines != baskets+1 || strings.Count(out.String(), `"problem"`) != 1 {
+	if lines := strings.Count(out.String(), "\n"); lines != baskets+3 || strings.Count(out.String(), `"problem"`) != 1 {
 		t.Errorf("%d lines:\n%s", lines, &out)
 	}
 }
 
-// Check on a stopped agent salvages as a start does, and says so.
+// Check tells of damage and its remedy and touches nothing; Repair salvages.
 func TestCheckTellsOfDamage(t *testing.T) {
 	t.Parallel()
 	c, _ := journaled(t)
 	damage(t, c, "R03-17")
-	r, err := Check(context.Background(), c)
-	if err != nil || r.Salvaged == "" || r.Head != baskets {
-		t.Fatalf("%+v %v", r, err)
+	path := filepath.Join(c.DataDir, JournalFile)
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
 	}
-	r, err = Check(context.Background(), c)
-	if err != nil || r.Salvaged != "" || r.Events != baskets {
-		t.Errorf("the second check: %+v %v", r, err)
+	for range 2 {
+		r, err := Check(context.Background(), c)
+		if err != nil || !r.Damaged || !r.Failed() || r.Records != 17 {
+			t.Fatalf("%+v %v", r, err)
+		}
+	}
+	var out bytes.Buffer
+	if _, err := Export(context.Background(), c, 1, true, &out); err == nil || out.Len() != 0 {
+		t.Errorf("a verified export of a damaged journal: %v, %d bytes", err, out.Len())
+	}
+	if _, err := Export(context.Background(), c, 1, false, &out); err == nil || strings.Count(out.String(), "\n") != 1+17 {
+		t.Errorf("an export up to the damage: %v\n%s", err, &out)
+	}
+	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("a check changed the journal: %v", err)
+	}
+	if what, err := Repair(c); err != nil || !strings.Contains(what, "39 records kept, 1 lost") {
+		t.Errorf("%q %v", what, err)
+	}
+	r, err := Check(context.Background(), c)
+	if err != nil || r.Damaged || r.Failed() || r.Records != baskets {
+		t.Fatalf("the check after the repair: %+v %v", r, err)
+	}
+	words := fmt.Sprint(r.Items)
+	for _, want := range []string{"1 events were lost", "1 damaged journals"} {
+		if !strings.Contains(words, want) {
+			t.Errorf("%q is not told: %s", want, words)
+		}
+	}
+	if what, err := Repair(c); err != nil || what != "" {
+		t.Errorf("a second repair: %q %v", what, err)
+	}
+}
+
+// An agent that is stopped in the middle of an import goes on with it.
+func TestImportGoesOnAfterARestart(t *testing.T) {
+	t.Parallel()
+	c, _ := journaled(t)
+	var out bytes.Buffer
+	if _, err := Export(context.Background(), c, 1, false, &out); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "j.jsonl")
+	if err := os.WriteFile(path, out.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := VerifyExport(context.Background(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := shop(t)
+	state, err := LayImport(other, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	half, err := json.Marshal(ImportState{Store: c.Store, Seq: 25, Accepted: 25})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(state, half, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a, stop := start(t, other)
+	var s *ImportState
+	for deadline := time.Now().Add(10 * time.Second); s == nil || !s.Done; time.Sleep(10 * time.Millisecond) {
+		if s, err = ReadImportState(state); err != nil || time.Now().After(deadline) {
+			t.Fatalf("%+v %v", s, err)
+		}
+	}
+	if s.Accepted != baskets || s.Seq != baskets || s.Error != "" || a.State().Head != baskets-25 {
+		t.Errorf("%+v, head %d", s, a.State().Head)
+	}
+	stop()
+	if left, _ := filepath.Glob(filepath.Join(other.DataDir, importDir, "*.jsonl")); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
 	}
 }
 

@@ -3,7 +3,6 @@
 package agent
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"testing"
@@ -20,8 +19,8 @@ func TestSalvagedJournalBelongsToTheFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	damage(t, c, "R03-17")
-	if r, err := Check(context.Background(), c); err != nil || r.Salvaged == "" {
-		t.Fatalf("%+v %v", r, err)
+	if what, err := Repair(c); err != nil || what == "" {
+		t.Fatalf("%q %v", what, err)
 	}
 	files, err := filepath.Glob(filepath.Join(c.DataDir, JournalFile+"*"))
 	if err != nil || len(files) < 2 {

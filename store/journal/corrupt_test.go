@@ -58,7 +58,7 @@ func fastDir(t testing.TB) string {
 func (s *sound) read(path string) (map[uint64]string, Inspection) {
 	s.t.Helper()
 	records := map[uint64]string{}
-	r, err := Inspect(context.Background(), path, 0, func(seq uint64, _ int64, rec []byte, chain protocol.Chain) error {
+	r, err := Inspect(context.Background(), path, 0, func(seq uint64, _ int64, rec []byte, _, chain protocol.Chain) error {
 		records[seq] = string(rec) + chain.String()
 		return nil
 	})

@@ -12,6 +12,9 @@ import (
 // for that too. So a ballast file stands beside the journal, whose room is
 // given back at 95 % or on ENOSPC, to write marks and to trim with.
 
+// DiskFree tells free and total bytes of the volume that holds dir.
+func DiskFree(dir string) (free, total uint64, err error) { return diskFree(dir) }
+
 func (c *committer) ballastPath() string { return c.path() + ".ballast" }
 
 func (c *committer) ballastStands() bool {

@@ -117,7 +117,9 @@ func makeFile(path string, id identity, fill func(*bolt.DB) error) error {
 	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove unfinished file: %w", err)
 	}
-	db, err := bolt.Open(temp, 0o600, boltOptions())
+	opts := boltOptions()
+	opts.NoSync = true // nothing depends on this file before it is whole: one sync at the end
+	db, err := bolt.Open(temp, 0o600, opts)
 	if err != nil {
 		return fmt.Errorf("create file: %w", err)
 	}

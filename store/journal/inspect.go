@@ -36,15 +36,19 @@ type Inspection struct {
 	Readable uint64
 }
 
+// Each is called with a verified record; before and after are the chains in front
+// of it and behind it. rec is valid during the call.
+type Each func(seq uint64, recordUS int64, rec []byte, before, after protocol.Chain) error
+
 // Inspect verifies the journal at path from seq from on (0 = all): meta pages,
 // tree, names, the checksum and chain of each record, and the index. It takes no
 // lock, writes nothing and cannot be brought down by a damaged page, so it may
 // run beside a working agent; what is appended after it began is left out.
 // Damage is told in the result; errors mean that the file could not be read.
 //
-// each, if given, is called once per verified record, in order; rec is valid
-// during the call. An error of it ends the inspection and is returned.
-func Inspect(ctx context.Context, path string, from uint64, each func(seq uint64, recordUS int64, rec []byte, chain protocol.Chain) error) (*Inspection, error) {
+// each, if given, is called once per verified record, in order. An error of it
+// ends the inspection and is returned.
+func Inspect(ctx context.Context, path string, from uint64, each Each) (*Inspection, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("inspect journal: %w", err)
@@ -78,7 +82,13 @@ func CheckFile(path string) error {
 	return safely("check", func() error { return c.load(true) })
 }
 
-// inUse asks for bbolt's lock, for a moment.
+// InUse tells whether a process has the journal at path open. It asks for bbolt's
+// lock, for a moment.
+func InUse(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil && inUse(path)
+}
+
 func inUse(path string) bool {
 	opts := boltOptions()
 	opts.ReadOnly, opts.Timeout = true, time.Millisecond
@@ -100,7 +110,7 @@ func inUse(path string) bool {
 type inspection struct {
 	f    *os.File
 	from uint64
-	each func(uint64, int64, []byte, protocol.Chain) error
+	each Each
 
 	r      Inspection
 	at     tip    // behind the last verified record
@@ -123,6 +133,9 @@ func (n *inspection) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-pause.C:
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
 		before := n.txid()
 		err := n.pass(ctx)
@@ -349,7 +362,7 @@ func (n *inspection) record(ctx context.Context, e element) (bool, error) {
 		return false, err
 	}
 	if n.each != nil {
-		if n.failed = n.each(seq, after.us, r.record, after.chain); n.failed != nil {
+		if n.failed = n.each(seq, after.us, r.record, n.at.chain, after.chain); n.failed != nil {
 			return false, n.failed
 		}
 	}

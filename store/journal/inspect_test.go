@@ -109,7 +109,7 @@ func TestInspectBesideAWriter(t *testing.T) {
 	for ; time.Now().Before(deadline) && (rounds < 50 || j.State().Tail == 1); rounds++ {
 		before := j.State()
 		last := uint64(0)
-		r, err := Inspect(context.Background(), o.Path, 0, func(seq uint64, _ int64, rec []byte, _ protocol.Chain) error {
+		r, err := Inspect(context.Background(), o.Path, 0, func(seq uint64, _ int64, rec []byte, _, _ protocol.Chain) error {
 			if last != 0 && seq <= last {
 				return fmt.Errorf("seq %d after %d", seq, last)
 			}
@@ -169,7 +169,7 @@ func TestInspectFrom(t *testing.T) {
 	}
 	for _, from := range []uint64{1, 2, 300, 301, 302, 999, 1000, 1001, 5000} {
 		first := uint64(0)
-		r, err := Inspect(context.Background(), o.Path, from, func(seq uint64, _ int64, _ []byte, _ protocol.Chain) error {
+		r, err := Inspect(context.Background(), o.Path, from, func(seq uint64, _ int64, _ []byte, _, _ protocol.Chain) error {
 			if first == 0 {
 				first = seq
 			}
@@ -181,7 +181,7 @@ func TestInspectFrom(t *testing.T) {
 		}
 	}
 	stop := errors.New("enough")
-	if _, err := Inspect(context.Background(), o.Path, 0, func(uint64, int64, []byte, protocol.Chain) error { return stop }); !errors.Is(err, stop) {
+	if _, err := Inspect(context.Background(), o.Path, 0, func(uint64, int64, []byte, protocol.Chain, protocol.Chain) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("the caller's error: %v", err)
 	}
 	empty := testOptions(t)

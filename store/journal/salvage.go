@@ -169,7 +169,7 @@ func liveTail(read source, meta pageMeta) uint64 {
 	return 0
 }
 
-// builder fills a new file with salvaged records, under their own seqs.
+// builder fills a new file with salvaged or restored records, under their own seqs.
 type builder struct {
 	c      committer // only its bookkeeping is used
 	value  func(find) (row, error)
@@ -183,12 +183,11 @@ type builder struct {
 const builderBatch = 1000
 
 func (b *builder) build(db *bolt.DB, found *finds, chosen, rest []find) error {
-	b.c.mem, b.c.regs = map[protocol.EventID]entry{}, registers{}
+	at := tip{}
 	if len(chosen) > 0 {
-		b.c.head = b.start(found, chosen[0])
-		b.c.base = b.c.head
+		at = b.start(found, chosen[0])
 	}
-	at := b.c.head
+	b.begin(at)
 	for _, r := range chosen {
 		if r.seq > at.seq+1 {
 			b.ranges += fmt.Sprintf(" (seq %d to %d)", at.seq+1, r.seq-1)
@@ -208,12 +207,23 @@ func (b *builder) build(db *bolt.DB, found *finds, chosen, rest []find) error {
 			return err
 		}
 	}
+	m := found.marks
+	m.Merged, m.Safe = min(m.Merged, at.seq), min(m.Safe, m.Merged, at.seq)
+	return b.finish(db, m)
+}
+
+// begin places the new file's first record behind at.
+func (b *builder) begin(at tip) {
+	b.c.mem, b.c.regs = map[protocol.EventID]entry{}, registers{}
+	b.c.head, b.c.base = at, at
+}
+
+// finish commits what is left, and the marks.
+func (b *builder) finish(db *bolt.DB, m marks) error {
 	if err := b.write(db); err != nil {
 		return err
 	}
-	m := found.marks
 	m.Update++
-	m.Merged, m.Safe = min(m.Merged, at.seq), min(m.Safe, m.Merged, at.seq)
 	return db.Update(func(tx *bolt.Tx) error { return putMeta(tx, keyMarks, m) })
 }
 

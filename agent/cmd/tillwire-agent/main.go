@@ -59,8 +59,9 @@ func commands() []command {
 		{"stop", "", "stop the service", "", serviceCommand("stop")},
 		{"restart", "", "restart the service", "", serviceCommand("restart")},
 		{"status", "[--json]", "say whether it runs, is connected, and what waits; exit code 3 when not ready", "tillwire-agent status", statusCommand},
-		{"check", "[--data-dir DIR]", "verify every checksum and the hash chain of a stopped agent's journal; damage is set aside and salvaged", "tillwire-agent check --data-dir /var/lib/tillwire-agent", checkCommand},
-		{"export", "[--data-dir DIR] [--from SEQ]", "write a stopped agent's journal as NDJSON, chain verified", "tillwire-agent export > journal.ndjson", exportCommand},
+		{"check", "[--data-dir DIR] [--json] [--repair]", "verify every byte of the journal, beside a running agent too; says what is wrong and what to do; exit code 1 when a person must act", "tillwire-agent check", checkCommand},
+		{"export", "[--data-dir DIR] [--from SEQ] [--verify] [--out FILE]", "write the journal as JSON Lines, each record verified by the chain; beside a running agent too", "tillwire-agent export --verify --out journal.jsonl", exportCommand},
+		{"import", "[--data-dir DIR] [--dry-run] FILE", "feed an exported file to the running agent, or restore the journal of a folder that has none; events known already count once", "tillwire-agent import journal.jsonl", importCommand},
 		{"config", "", "list every configuration key, its environment variable and its value", "tillwire-agent config", configCommand},
 		{"version", "", "print the version", "", versionCommand},
 	}
@@ -86,7 +87,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	case args[0] == "--version":
 		args[0] = "version"
 	}
-	for _, c := range commands() {
+	for _, c := range append(commands(), command{name: "check-journal", args: "FILE", help: "verify one journal file with bbolt itself; `run` calls it where the last start did not end", do: checkJournalCommand}) {
 		if c.name != args[0] {
 			continue
 		}
@@ -132,6 +133,7 @@ type flags struct {
 	*flag.FlagSet
 	config, dataDir, store, agent *string
 	dev                           *bool
+	operands                      int // arguments allowed behind the flags
 }
 
 func newFlags(in *invocation) *flags {
@@ -162,8 +164,8 @@ func (f *flags) parse(in *invocation) error {
 		}
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}
-	if f.NArg() > 0 {
-		return fmt.Errorf("%w: unexpected argument %q", errUsage, f.Arg(0))
+	if f.NArg() > f.operands {
+		return fmt.Errorf("%w: unexpected argument %q", errUsage, f.Arg(f.operands))
 	}
 	return nil
 }

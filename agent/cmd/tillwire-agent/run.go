@@ -42,8 +42,12 @@ func runCommand(ctx context.Context, in *invocation) error {
 		return err
 	}
 	defer closeLog()
+	var prove func(string) error
+	if self, err := os.Executable(); err == nil {
+		prove = agent.ProveInChild(self, "check-journal")
+	}
 	run := func(ctx context.Context) error {
-		a, err := agent.New(c, agent.Deps{Log: log, Version: version})
+		a, err := agent.New(c, agent.Deps{Log: log, Version: version, Prove: prove})
 		if err != nil {
 			return err
 		}

@@ -70,7 +70,7 @@ func TestScripts(t *testing.T) {
 			return free.Close()
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"exits": exits, "post": post, "awaitready": awaitReady,
+			"exits": exits, "change": change, "post": post, "awaitready": awaitReady,
 		},
 	})
 }
@@ -91,6 +91,15 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 	if got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)
 	}
+}
+
+// change copies a file with one word replaced, once: change FROM TO OLD NEW
+func change(ts *testscript.TestScript, _ bool, args []string) {
+	old := ts.ReadFile(args[0])
+	if !strings.Contains(old, args[2]) {
+		ts.Fatalf("%s holds no %q", args[0], args[2])
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(strings.Replace(old, args[2], args[3], 1)), 0o600))
 }
 
 func address(ts *testscript.TestScript, dir string) (string, error) {
