@@ -135,7 +135,7 @@ func (a *Aggregator) MakeBackup(ctx context.Context, r protocol.BackupRequest) (
 	}
 	return protocol.BackupCopy{
 		ID: m.ID, At: m.At, Head: m.Head, Generation: m.Generation, StateHash: m.StateHash, Bytes: m.Bytes(), Agents: len(m.Marks),
-		DurationS: a.deps.Now().Sub(began).Seconds(), CarriedAway: (r.To == "" || r.To == a.cfg.Backup.To) && len(a.cfg.Backup.After) > 0,
+		DurationS: a.deps.Now().Sub(began).Seconds(), CarriedAway: (r.To == "" || filepath.Clean(r.To) == filepath.Clean(a.cfg.Backup.To)) && len(a.cfg.Backup.After) > 0,
 	}, nil
 }
 

@@ -115,7 +115,7 @@ func (r *rig) restore(at string) (*Restored, error) {
 	r.t.Helper()
 	r.must(r.ledger.Close())
 	out, err := Restore(context.Background(), &RestoreOptions{
-		From: r.folder, At: at, Ledger: r.path, Now: func() time.Time { return r.now }, Log: zerolog.Nop(), Fold: fold,
+		From: r.folder, At: at, Ledger: r.path, Now: func() time.Time { r.now = r.now.Add(time.Second); return r.now }, Log: zerolog.Nop(), Fold: fold,
 		Generation: func(string) uint64 { return r.gen },
 		Adopt: func(path string, _ *Manifest, g uint64) error {
 			l, err := bolt.Open(bolt.Options{Path: path, Log: zerolog.Nop()})
@@ -159,27 +159,57 @@ func TestCopiesShareTheirSegments(t *testing.T) {
 	if v, err := r.ledger.Fact("adopted"); err != nil || v[0] != 2 {
 		t.Errorf("adopted: %v %v", v, err)
 	}
-	// another history from here: the shared segment is still the same, its end is not
-	r.salt = 1
-	r.sell(bolt.SegmentEntries)
-	three := r.make()
-	if three.Generation != 2 || three.Segments[0] != one.Segments[0] || len(three.Segments) != 2 {
+	r.salt = 1 // another history from here: the shared segment is still the same
+	r.sell(10)
+	if three := r.make(); three.Generation != 2 || three.Segments[0] != one.Segments[0] {
 		t.Errorf("three: %+v", three.Segments)
 	}
-	got, err = r.restore(two.ID)
-	r.must(err)
-	if got.Generation != 3 {
-		t.Errorf("generation %d after a second restore, want 3", got.Generation)
+}
+
+// TestEachRestoreIsANewGeneration, also where the copy, the folder's other copies or
+// the ledger replaced know of different ones.
+func TestEachRestoreIsANewGeneration(t *testing.T) {
+	r := newRig(t, 10)
+	one := r.make()
+	for _, c := range []struct {
+		own, want uint64
+	}{{1, 2}, {2, 3}, {9, 10}} {
+		r.gen = c.own
+		got, err := r.restore(one.ID)
+		r.must(err)
+		if got.Generation != c.want {
+			t.Errorf("of generation %d restored as %d, want %d", c.own, got.Generation, c.want)
+		}
 	}
-	r.salt = 2
-	r.sell(bolt.SegmentEntries)
-	four := r.make()
-	if four.Segments[1].Name == three.Segments[1].Name {
-		t.Error("a segment of another history is shared")
+	r.make() // of generation 10
+	r.gen = 1
+	if got, err := r.restore(one.ID); err != nil || got.Generation != 11 {
+		t.Errorf("%+v, %v: want generation 11, a copy knows of 10", got, err)
 	}
-	f, m, err = Find(r.folder, "")
+}
+
+// TestAnotherHistoryIsNotShared: a ledger restored from before a segment was full
+// fills it with other events; later copies must not take the old one for theirs.
+func TestAnotherHistoryIsNotShared(t *testing.T) {
+	r := newRig(t, bolt.SegmentEntries-20)
+	early := r.make()
+	r.sell(30)
+	one := r.make()
+	_, err := r.restore(early.ID)
 	r.must(err)
-	r.must(f.Rehearse(context.Background(), m, t.TempDir(), fold))
+	r.salt = 1
+	r.sell(30)
+	two := r.make()
+	if len(one.Segments) != 1 || len(two.Segments) != 1 || two.Segments[0].Name == one.Segments[0].Name {
+		t.Fatalf("one %+v, two %+v", one.Segments, two.Segments)
+	}
+	f, m, err := Find(r.folder, "")
+	r.must(err)
+	r.must(f.Verify(context.Background(), m))
+	if m, err = f.Manifest(one.ID); err == nil {
+		err = f.Verify(context.Background(), m)
+	}
+	r.must(err)
 }
 
 // TestDamageIsFoundBeforeAnythingMoves flips bytes of every file of a copy.
@@ -225,6 +255,10 @@ func TestDamageIsFoundBeforeAnythingMoves(t *testing.T) {
 	}
 	x := *m
 	x.StateHash = "other"
+	r.must(f.Rehearse(context.Background(), m, t.TempDir(), fold))
+	if err := f.Rehearse(context.Background(), &x, t.TempDir(), fold); !errors.Is(err, ErrDamaged) {
+		t.Errorf("a trial of other positions: %v", err)
+	}
 	b, _ := encodeManifest(&x)
 	r.must(os.WriteFile(f.path(copiesDir+"/"+m.ID+listExt), b, 0o600))
 	if _, err := r.restore(""); !errors.Is(err, ErrDamaged) {

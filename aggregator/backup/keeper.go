@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -131,7 +132,7 @@ func (k *Keeper) due(failures int) time.Duration {
 func (k *Keeper) Make(ctx context.Context, to string, anew bool) (*Manifest, error) {
 	k.run.Lock()
 	defer k.run.Unlock()
-	counts := k.o.To != "" && (to == "" || to == k.o.To)
+	counts := k.o.To != "" && (to == "" || filepath.Clean(to) == filepath.Clean(k.o.To))
 	if counts {
 		to = k.o.To
 	}
@@ -146,7 +147,13 @@ func (k *Keeper) Make(ctx context.Context, to string, anew bool) (*Manifest, err
 		return m, err
 	}
 	began := k.s.Now()
-	k.change(func(s *Status) { s.Attempts++; at := began.UTC(); s.LastAttemptAt = &at })
+	k.change(func(s *Status) {
+		at := began.UTC()
+		s.Attempts, s.LastAttemptAt, s.Warning = s.Attempts+1, &at, ""
+		if len(k.o.After) == 0 && sameVolume(k.o.To, filepath.Dir(k.s.Spool)) {
+			s.Warning = "the copies lie on the ledger's own volume and nothing carries them away: they do not outlive its disk"
+		}
+	})
 	m, err := k.counting(ctx, anew, began)
 	if err != nil {
 		if ctx.Err() != nil {

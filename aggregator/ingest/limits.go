@@ -13,6 +13,8 @@ const (
 	holdsPartBytes   = 40 << 10   // about, of one part of a store's holds
 	waitersMax       = 10_000     // reads that wait for a write to be shown
 	headKeptAfterUS  = 10_000_000 // of a stuck store: its head is written by itself
+	hashChunks       = 64         // chunks of positions hashed at once ahead of a copy: 20 ms
+	hashStepsMax     = 10_000     // before a copy begins all the same
 	raisesMax        = 8          // times that agents may raise the cloud generation while one process runs
 	generationLeap   = 1 << 20    // most that an agent may raise it by: the numbers must not run out
 	leaseBits        = 32         // of a lease that count HELLOs; the generation stands above

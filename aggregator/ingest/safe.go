@@ -107,8 +107,18 @@ func (i *Ingest) Covered(ctx context.Context, marks []ledger.Mark, facts ...ledg
 
 // Freeze calls fn on the writer's goroutine while the fold is what the ledger
 // holds: nothing is merged meanwhile, so fn must be quick. It gets the digest of
-// the positions.
+// the positions; most of that is hashed before, a little at a time, for at 40
+// million positions it takes seconds.
 func (i *Ingest) Freeze(ctx context.Context, fn func(stateHash string) error) error {
+	for range hashStepsMax {
+		left := 0
+		if err := i.call(ctx, func(i *Ingest, _ int64) error { left = i.eng.Hash(hashChunks); return nil }); err != nil {
+			return err
+		}
+		if left <= hashChunks {
+			break
+		}
+	}
 	done := make(chan error, 1)
 	err := i.enqueue(item{do: func(i *Ingest, _ int64) error {
 		i.replies = append(i.replies, func(err error) {

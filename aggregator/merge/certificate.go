@@ -24,13 +24,9 @@ func (d *digest) add(o *digest) {
 // since the last call are not hashed again.
 func (e *Engine) Certificate() string {
 	var sum digest
-	n := (len(e.cells) + chunkCells - 1) / chunkCells
-	for len(e.digests) < n {
-		e.digests = append(e.digests, digest{})
-		e.stale[uint32(len(e.digests)-1)] = true
-	}
+	e.extendDigests()
 	var b []byte
-	for no := range n {
+	for no := range e.digests {
 		if e.stale[uint32(no)] {
 			e.digests[no], b = e.digestOf(no, b)
 		}
@@ -42,6 +38,29 @@ func (e *Engine) Certificate() string {
 		out = binary.BigEndian.AppendUint64(out, v)
 	}
 	return hex.EncodeToString(out)
+}
+
+// extendDigests makes room for chunks that are new.
+func (e *Engine) extendDigests() {
+	for n := (len(e.cells) + chunkCells - 1) / chunkCells; len(e.digests) < n; {
+		e.digests = append(e.digests, digest{})
+		e.stale[uint32(len(e.digests)-1)] = true
+	}
+}
+
+// Hash hashes up to n chunks that changed and tells how many are left: a caller who
+// may not stop for long does so ahead of a Certificate, which then has little to do.
+func (e *Engine) Hash(n int) (left int) {
+	e.extendDigests()
+	var b []byte
+	for no := range e.stale { // in no order: each stands for itself
+		if n--; n < 0 {
+			break
+		}
+		e.digests[no], b = e.digestOf(int(no), b)
+		delete(e.stale, no)
+	}
+	return len(e.stale)
 }
 
 func (e *Engine) digestOf(no int, b []byte) (d digest, room []byte) {

@@ -3,10 +3,12 @@ package safetest
 import (
 	"fmt"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -189,4 +191,48 @@ func TestALedgerSetBackSilently(t *testing.T) {
 		}
 		return got
 	})
+}
+
+// TestKilledWhileCopying kills the aggregator in the midst of copies: what is
+// listed is whole at any moment, and the last one that counted is still safe.
+func TestKilledWhileCopying(t *testing.T) {
+	p := newProgram(t, true)
+	s := newShop(t, "S1", p, nil)
+	listed := 0
+	for n := range 5 {
+		s.sell(1500)
+		s.merged()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_, _ = p.ask(http.MethodPost, "/v1/backups", "{}") // its answer dies with it
+		}()
+		time.Sleep(time.Duration(n) * 12 * time.Millisecond)
+		p.kill()
+		<-done
+		manifests, err := filepath.Glob(filepath.Join(p.backup, "copies", "*.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range manifests {
+			if out := p.run("backup", "--verify", m); !strings.Contains(out, "every checksum right") {
+				t.Fatal(out)
+			}
+		}
+		listed = max(listed, len(manifests))
+		p.start()
+		s.sell(1)
+		s.merged()
+	}
+	t.Logf("%d copies listed at most, after 5 kills", listed)
+	p.run("backup", "--to", p.backup)
+	s.safe(s.journal.State().Head)
+	if left, _ := filepath.Glob(filepath.Join(p.dir, "backup-spool", "*")); len(left) != 0 {
+		t.Errorf("left in the spool: %v", left)
+	}
+	p.lose(p.backup)
+	s.back(2)
+	if d := cmp.Diff(s.truth, p.onHand()); d != "" {
+		t.Errorf("on hand (-truth +chain):\n%s", d)
+	}
 }
