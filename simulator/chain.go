@@ -26,29 +26,41 @@ func newChain(addr string) *chain {
 }
 
 func (c *chain) do(ctx context.Context, method, p string, body []byte, into any) error {
+	b, err := c.text(ctx, method, p, body)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(b, into); err != nil {
+		return fmt.Errorf("read %s: %w", p, err)
+	}
+	return nil
+}
+
+// text is an answer as it came.
+func (c *chain) text(ctx context.Context, method, p string, body []byte) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, c.base+p, bytes.NewReader(body))
 	if err != nil {
-		return fmt.Errorf("make request: %w", err)
+		return nil, fmt.Errorf("make request: %w", err)
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return fmt.Errorf("ask aggregator: %w", err)
+		return nil, fmt.Errorf("ask aggregator: %w", err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	b, err := io.ReadAll(io.LimitReader(resp.Body, answerBytesMax))
+	b, err := io.ReadAll(io.LimitReader(resp.Body, answerBytesMax+1))
+	if err == nil && len(b) > answerBytesMax {
+		err = fmt.Errorf("the answer is longer than %d MiB", answerBytesMax>>20)
+	}
 	if err != nil {
-		return fmt.Errorf("read %s: %w", p, err)
+		return nil, fmt.Errorf("read %s: %w", p, err)
 	}
 	if resp.StatusCode/100 != 2 {
-		return fmt.Errorf("ask %s: status %d: %.300s", p, resp.StatusCode, b)
+		return nil, fmt.Errorf("ask %s: status %d: %.300s", p, resp.StatusCode, b)
 	}
-	if err := json.Unmarshal(b, into); err != nil {
-		return fmt.Errorf("read %s: %w", p, err)
-	}
-	return nil
+	return b, nil
 }
 
 // stores lists every store's marks.
@@ -68,7 +80,7 @@ func (c *chain) stores(ctx context.Context) (map[protocol.StoreID]protocol.Store
 
 // queryChunk is how many articles one question names: their answers carry all
 // locations.
-const queryChunk = 100
+const queryChunk = 20
 
 // onHand reads what the chain believes of the articles, at every location.
 func (c *chain) onHand(ctx context.Context, skus []protocol.SKU) (map[protocol.StoreID]map[protocol.SKU]protocol.Quantity, error) {

@@ -12,7 +12,7 @@ const (
 	tillTimeout     = 20 * time.Second // one POST, journal wait included
 	tillRetriesMax  = 40               // of 503, 507 and network errors, with back-off
 	tillBackoffMax  = 2 * time.Second
-	answerBytesMax  = 32 << 20 // any answer of the programs
+	answerBytesMax  = 96 << 20 // any answer of the programs
 	settleMax       = 180 * time.Second
 	stopMax         = 30 * time.Second
 	startMax        = 60 * time.Second // one program, from Run to Ready
@@ -25,4 +25,5 @@ const (
 	sourceLineMax   = 1 << 20
 	sourceBytesMax  = 2 << 30 // decompressed size of a replayed file
 	diffsShown      = 10
+	idleConnsMax    = 1600 // of tills; 4,000 agents take four descriptors each, and systems give 20,000
 )

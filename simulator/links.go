@@ -25,6 +25,14 @@ type line struct {
 	down  bool
 	conns map[*lineConn]struct{}
 	cuts  int
+	since time.Time // the newest connection's beginning
+}
+
+// upSince is when the newest connection was made; zero: never.
+func (l *line) upSince() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.since
 }
 
 type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -56,6 +64,7 @@ func (l *line) Dial(ctx context.Context, network, addr string) (net.Conn, error)
 		return nil, &net.OpError{Op: "dial", Net: network, Err: errLinkDown}
 	}
 	l.conns[lc] = struct{}{}
+	l.since = time.Now()
 	return lc, nil
 }
 

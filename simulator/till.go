@@ -131,7 +131,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 // with buffers that fit a basket and not a download.
 func newTillClient(stores int) *http.Client {
 	return &http.Client{Transport: &http.Transport{
-		MaxIdleConns: 4 * stores, MaxIdleConnsPerHost: 2, IdleConnTimeout: 90 * time.Second,
+		MaxIdleConns: min(4*stores, idleConnsMax), MaxIdleConnsPerHost: 2, IdleConnTimeout: 90 * time.Second,
 		ReadBufferSize: 2 << 10, WriteBufferSize: 2 << 10, DisableCompression: true,
 	}}
 }
