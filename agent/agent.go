@@ -263,7 +263,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	close(a.ready)
 	s := a.journal.State()
 	a.deps.Log.Info().Str("http", a.HTTPAddr()).Str("broker", a.cfg.Link.Broker).Uint64("head", s.Head).Uint64("merged", s.Merged).
-		Str("boot", s.BootReason).Str("version", a.deps.Version).Msg("agent ready")
+		Str("boot", s.BootReason).Str("boot_id", a.boot).Str("version", a.deps.Version).Msg("agent ready")
 	err := errors.Join(g.Wait(), a.close())
 	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
 		return nil

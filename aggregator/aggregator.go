@@ -199,7 +199,7 @@ func (a *Aggregator) openIngest() error {
 				a.fleet.Merged(o, m, m.RecordUS, n)
 			}
 		},
-		Safe: a.fleet.Safe, Announced: a.fleet.Announced, Refused: a.refused, Backed: a.cfg.Backup.To != "", Raised: a.raised,
+		Safe: a.fleet.Safe, Announced: a.fleet.Announced, Copies: a.fleet.Copies, Refused: a.refused, Backed: a.cfg.Backup.To != "", Raised: a.raised,
 	})
 	if err != nil {
 		return fmt.Errorf("open ingest: %w", err)
@@ -278,7 +278,7 @@ func (a *Aggregator) onUp(m broker.Up) error {
 	case protocol.UpHello:
 		var h protocol.Hello
 		if protocol.DecodeControl(m.Payload, &h) == nil { // ingest answers what cannot be read
-			a.fleet.Hello(m.Origin, h, m.ReceivedUS)
+			a.fleet.Hello(a.ingest.Speaker(m.Origin, h.BootID), h, m.ReceivedUS)
 		}
 		return a.ingest.Hello(m.Origin, m.Payload)
 	case protocol.UpJournal:
@@ -290,12 +290,12 @@ func (a *Aggregator) onUp(m broker.Up) error {
 		if !a.readable(m, &hb) {
 			return nil
 		}
-		a.fleet.Heartbeat(m.Origin, &hb, m.ReceivedUS)
+		a.fleet.Heartbeat(a.ingest.Speaker(m.Origin, hb.BootID), &hb, m.ReceivedUS)
 		return a.ingest.Heartbeat(m.Origin, &hb)
 	case protocol.UpWill:
 		var w protocol.Will
 		if a.readable(m, &w) {
-			a.fleet.Will(m.Origin, w, m.ReceivedUS)
+			a.fleet.Will(a.ingest.Speaker(m.Origin, w.BootID), w, m.ReceivedUS)
 		}
 		return nil
 	case protocol.DnWelcome, protocol.DnAck, protocol.DnHolds: // the broker's ACL lets no agent send there
@@ -485,7 +485,7 @@ func (a *Aggregator) openHTTP() error {
 		}
 	}
 	a.api = api.New(api.Options{
-		Availability: a.model, Fleet: a.fleet, Exceptions: a.ledger, Door: door{a}, Feeds: feed.New(a.ingest.Accept), Enrolment: a,
+		Availability: a.model, Fleet: a.fleet, Exceptions: a.ledger, Door: door{a}, Feeds: feed.New(a.ingest.Accept), Enrolment: a, Copies: a.ingest,
 		Reservations: a.ingest, Policies: a.ingest, Items: a.ingest, Reconciliations: a.ingest, Master: a.ingest.Master(), Certificate: a.ingest.Certificate, Thresholds: a.thresholds, CountNext: a.ingest.CountNext, ATP: a.ingest.ATP, Settled: a.settled, Backups: a, Generation: a.ingest.Generation,
 		Group: a.group, Key: a.apiKey, Ready: a.readiness, Metrics: a.metrics, OpenAPI: openapi.Aggregator(), AsyncAPI: protocol.AsyncAPI(),
 		Hosts: a.cfg.HTTP.Hosts, Dev: a.cfg.Dev, Log: a.deps.Log, Now: a.deps.Now,

@@ -52,14 +52,15 @@ type NackReason string
 
 // The reasons, and what the agent does next.
 const (
-	NackNone       NackReason = ""
-	NackGap        NackReason = "gap"        // resend from expected
-	NackChain      NackReason = "chain"      // own chain differs: say HELLO again
-	NackSuperseded NackReason = "superseded" // lease is old: another process speaks for this agent
-	NackUpgrade    NackReason = "upgrade"    // unknown required flag or version
-	NackMalformed  NackReason = "malformed"  // frame unreadable: resend; after 3, HELLO
-	NackNoSession  NackReason = "no_session" // HELLO first
-	NackBusy       NackReason = "busy"       // queue full: wait pace_ms
+	NackNone        NackReason = ""
+	NackGap         NackReason = "gap"         // resend from expected
+	NackChain       NackReason = "chain"       // own chain differs: say HELLO again
+	NackSuperseded  NackReason = "superseded"  // lease is old: another process speaks for this agent
+	NackUpgrade     NackReason = "upgrade"     // unknown required flag or version
+	NackMalformed   NackReason = "malformed"   // frame unreadable: resend; after 3, HELLO
+	NackNoSession   NackReason = "no_session"  // HELLO first
+	NackBusy        NackReason = "busy"        // queue full: wait pace_ms
+	NackQuarantined NackReason = "quarantined" // copies of this agent speak: a person must pick one
 )
 
 // Ack tells how far the ledger has merged (topic dn/ack). It is cumulative.

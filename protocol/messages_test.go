@@ -276,7 +276,7 @@ func TestAsyncAPISchemas(t *testing.T) {
 		}
 	}
 	want := []string{
-		string(NackGap), string(NackChain), string(NackSuperseded), string(NackUpgrade), string(NackMalformed), string(NackNoSession), string(NackBusy),
+		string(NackGap), string(NackChain), string(NackSuperseded), string(NackUpgrade), string(NackMalformed), string(NackNoSession), string(NackBusy), string(NackQuarantined),
 	}
 	if d := cmp.Diff(doc.Components.Schemas["Ack"].Properties["nack"].Enum, want); d != "" {
 		t.Errorf("reasons: document (-), code (+):\n%s", d)

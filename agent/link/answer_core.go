@@ -99,7 +99,10 @@ func (s *session) obey(now int64, a *protocol.Ack, ours bool, j *Facts) {
 		s.rest(now, wait, "superseded: another process speaks for this agent; a copied disk, or two installations with one name")
 	case protocol.NackUpgrade:
 		s.n.Upgrades++
-		s.rest(now, refusedRest, "aggregator does not know this agent's frame format: upgrade the aggregator")
+		s.rest(now, s.refusedRest, "aggregator does not know this agent's frame format: upgrade the aggregator")
+	case protocol.NackQuarantined:
+		s.n.Quarantined++
+		s.rest(now, s.refusedRest, "quarantined: several processes speak for this agent; a person must pick the one that goes on")
 	case protocol.NackMalformed:
 		s.n.Malformed++
 		if s.malformed++; s.malformed >= malformedMax {

@@ -61,7 +61,7 @@ func (l *Link) counters(s *Status) map[string]uint64 {
 		"link_welcomes_refused": n.WelcomesRefused, "link_welcomes_foreign": n.WelcomesForeign, "link_welcomes_backward": n.WelcomesBackward,
 		"link_unreadable": s.Unreadable, "link_topics_unknown": s.UnknownTopics, "link_acks_beyond_head": n.AcksBeyondHead, "link_acks_wrong_chain": n.AcksWrongChain,
 		"link_acks_foreign": n.AcksForeign, "link_acks_stale": n.AcksStale, "link_nacks": n.Nacks, "link_gaps": n.Gaps,
-		"link_superseded": n.Superseded, "link_upgrades": n.Upgrades, "link_malformed": n.Malformed, "link_busy": n.Busy,
+		"link_superseded": n.Superseded, "link_upgrades": n.Upgrades, "link_malformed": n.Malformed, "link_busy": n.Busy, "link_quarantined": n.Quarantined,
 		"link_timeouts": n.Timeouts, "link_forks": n.Forks, "link_rebases": n.Rebases, "link_resent": n.Resent,
 	}
 	if l.o.Counters != nil {

@@ -17,7 +17,6 @@ const (
 	clockRTTMax    = 60 * time.Second // older echoes say nothing about clocks
 	restMin        = time.Second
 	restMax        = time.Minute
-	refusedRest    = time.Minute // after a refused WELCOME or NACK(upgrade)
 	busyRest       = 250 * time.Millisecond
 	paceMax        = time.Minute
 	gapRepeat      = time.Second      // the same gap told again within it is an echo
@@ -46,6 +45,7 @@ type Timing struct {
 	Heartbeat        time.Duration // 15 s, ± 20 %
 	AckTimeout       time.Duration // 10 s: for an answer to HELLO or a frame
 	Linger           time.Duration // 100 ms: a live event waits so long for others
+	RefusedRest      time.Duration // 60 s: after a refused WELCOME, NACK(upgrade) or NACK(quarantined)
 	ConnectTimeout   time.Duration // 15 s: dial, TLS, CONNECT, SUBSCRIBE each
 }
 
@@ -63,5 +63,6 @@ func (t *Timing) setDefaults() {
 	def(&t.Heartbeat, protocol.HeartbeatEvery)
 	def(&t.AckTimeout, 10*time.Second)
 	def(&t.Linger, protocol.FrameLinger)
+	def(&t.RefusedRest, time.Minute)
 	def(&t.ConnectTimeout, 15*time.Second)
 }

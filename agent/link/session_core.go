@@ -96,6 +96,7 @@ type Counts struct {
 	Acks, AcksBeyondHead, AcksForeign, AcksStale       uint64
 	AcksWrongChain                                     uint64
 	Nacks, Gaps, Superseded, Upgrades, Malformed, Busy uint64
+	Quarantined                                        uint64
 	Timeouts, Forks, Rebases                           uint64
 	Frames, Events, Resent                             uint64
 }
@@ -103,17 +104,18 @@ type Counts struct {
 // session decides what an agent says to its aggregator. It is pure: times come
 // in as microseconds of a clock that only goes forward, effects go out.
 type session struct {
-	bootID  string
-	ackUS   int64 // AckTimeout
-	linger  int64
-	phase   phase
-	until   int64 // resting: HELLO is due then
-	asked   int64 // greeting: when HELLO was said
-	tries   int   // greeting: HELLOs unanswered
-	at      uint64
-	atSet   bool   // the next HELLO speaks of at
-	told    bool   // this connection has had a HELLO that speaks of at
-	install string // journal that HELLO spoke of
+	bootID      string
+	ackUS       int64 // AckTimeout
+	linger      int64
+	refusedRest time.Duration
+	phase       phase
+	until       int64 // resting: HELLO is due then
+	asked       int64 // greeting: when HELLO was said
+	tries       int   // greeting: HELLOs unanswered
+	at          uint64
+	atSet       bool   // the next HELLO speaks of at
+	told        bool   // this connection has had a HELLO that speaks of at
+	install     string // journal that HELLO spoke of
 
 	epoch, lease, generation uint64
 	merged, safe             uint64
@@ -139,7 +141,7 @@ type session struct {
 }
 
 func newSession(bootID string, t Timing) *session {
-	return &session{bootID: bootID, ackUS: t.AckTimeout.Microseconds(), linger: t.Linger.Microseconds()}
+	return &session{bootID: bootID, ackUS: t.AckTimeout.Microseconds(), linger: t.Linger.Microseconds(), refusedRest: t.RefusedRest}
 }
 
 // Step takes one input and tells what to do. now is in microseconds. The result
@@ -244,7 +246,7 @@ func (s *session) welcome(now int64, in *Input) {
 		return
 	case w.Refused != "":
 		s.n.WelcomesRefused++
-		s.rest(now, refusedRest, "aggregator refuses to merge: "+clip(w.Refused))
+		s.rest(now, s.refusedRest, "aggregator refuses to merge: "+clip(w.Refused))
 		return
 	case s.phase != greeting && w.Lease <= s.lease && w.Epoch <= s.epoch:
 		s.n.WelcomesForeign++ // delivered twice
@@ -256,11 +258,11 @@ func (s *session) welcome(now int64, in *Input) {
 		// Aggregators take a HELLO's generation for their own; one that does not is
 		// broken, or another chain's. Following it would forget what is safe.
 		s.n.WelcomesBackward++
-		s.rest(now, refusedRest, fmt.Sprintf("WELCOME of cloud generation %d, this journal has seen %d", w.Generation, in.Journal.Generation))
+		s.rest(now, s.refusedRest, fmt.Sprintf("WELCOME of cloud generation %d, this journal has seen %d", w.Generation, in.Journal.Generation))
 		return
 	case w.V != protocol.Version || w.Epoch == 0 || w.Lease == 0:
 		s.n.WelcomesRefused++
-		s.rest(now, refusedRest, fmt.Sprintf("WELCOME of version %d, epoch %d, lease %d cannot be followed", w.V, w.Epoch, w.Lease))
+		s.rest(now, s.refusedRest, fmt.Sprintf("WELCOME of version %d, epoch %d, lease %d cannot be followed", w.V, w.Epoch, w.Lease))
 		return
 	}
 	if !in.Known || in.Own != w.ChainMerged {

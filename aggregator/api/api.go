@@ -65,6 +65,7 @@ type Options struct {
 	Door            Door
 	Feeds           Feeds
 	Enrolment       Enrolment
+	Copies          Copies
 	Backups         Backups
 	Generation      func() uint64 // of the cloud, told in every answer
 	Reservations    Reservations
@@ -147,6 +148,8 @@ func routes() []route {
 		{"GET /v1/stores", deciders, 0, (*API).stores},
 		{"GET /v1/stores/{store}", deciders, 0, (*API).store},
 		{"GET /v1/stores/{store}/agents/{agent}", deciders, 0, (*API).agent},
+		{"GET /v1/stores/{store}/agents/{agent}/copies", deciders, 0, (*API).copies},
+		{"POST /v1/stores/{store}/agents/{agent}/pick", deciders, controlBodyMax, (*API).pick},
 		{"GET /v1/stores/{store}/count-next", deciders, 0, (*API).countNext},
 		{"GET /v1/backups", deciders, 0, (*API).backups},
 		{"POST /v1/backups", "admin", controlBodyMax, (*API).makeBackup},

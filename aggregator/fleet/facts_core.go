@@ -45,8 +45,10 @@ type facts struct {
 	refusedRecent int
 	refusedTotal  uint64
 	supersededUS  int64
-	distrustUS    int64  // when the agent last refused what we said
-	lossHead      uint64 // head up to which a loss was already told
+	distrustUS    int64            // when the agent last refused what we said
+	quarantinedUS int64            // since when several processes of this name wait for a person; 0: they do not
+	copyOf        protocol.AgentID // whose name its process speaks under, where it is a copy that was not picked
+	lossHead      uint64           // head up to which a loss was already told
 }
 
 // loss is a range of events that were heard of, and can no longer come.

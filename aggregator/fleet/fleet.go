@@ -223,6 +223,20 @@ func (f *Fleet) Refused(o protocol.Origin, reason protocol.NackReason) {
 	f.with(o, func(a *agent) { a.onRefused(reason, us) })
 }
 
+// Copies tells that processes of one name are quarantined, or that one was picked.
+func (f *Fleet) Copies(c protocol.Copies) {
+	f.with(protocol.Origin{Store: c.Store, Agent: c.Agent}, func(a *agent) {
+		if a.quarantinedUS = 0; c.State == protocol.CopiesQuarantined {
+			a.quarantinedUS = c.QuarantinedAt.UnixMicro()
+		}
+	})
+	for _, x := range c.Copies {
+		if x.Agent != "" && x.Agent != c.Agent {
+			f.with(protocol.Origin{Store: c.Store, Agent: x.Agent}, func(a *agent) { a.copyOf = c.Agent })
+		}
+	}
+}
+
 // Acknowledge closes a standing incident, whose remedy was done by a person.
 func (f *Fleet) Acknowledge(id string) bool {
 	f.mu.Lock()

@@ -25,6 +25,8 @@ const (
 	CodeTooManyAgents  = "too_many_agents"
 	CodeVersionRefused = "agent_version_refused"
 	CodeDistrusted     = "aggregator_distrusted"
+	CodeQuarantined    = "clone_quarantined"
+	CodeCopy           = "clone_beside"
 
 	// of the chain as a whole
 	CodeBackupFailed    = "backup_failed"
@@ -37,7 +39,7 @@ const (
 var Codes = []string{
 	CodeStoreOffline, CodeNeverSeen, CodeStuck, CodePOSSilent, CodeFeedSilent, CodeClockSkew, CodeDiskLow, CodeDiskSlow,
 	CodeSalvaged, CodeSuperseded, CodeUnrecoverable, CodeFramesRefused, CodeTooManyAgents, CodeVersionRefused,
-	CodeDistrusted,
+	CodeDistrusted, CodeQuarantined, CodeCopy,
 	CodeBackupFailed, CodeBackupOverdue, CodeCloudRestored, CodeCloudRolledBack,
 }
 
@@ -58,6 +60,8 @@ var Remedies = map[string]string{
 	CodeTooManyAgents:  "Look for a script that makes agent names; revoke the token that it uses.",
 	CodeVersionRefused: "Update the agent of this store.",
 	CodeDistrusted:     "Find out who else answers in the aggregator's name; else send us both logs.",
+	CodeQuarantined:    "Pick the machine that is to go on: POST /v1/stores/{store}/agents/{agent}/pick.",
+	CodeCopy:           "Give this machine an agent name of its own, or stop its agent; nothing of it is lost meanwhile.",
 
 	CodeBackupFailed:    "Look at the folder of the backups: is it mounted, writable, not full? A copy is tried again by itself.",
 	CodeBackupOverdue:   "Make a backup now (`tillwire-aggregator backup`), and see why none was made in time.",
@@ -106,6 +110,12 @@ func findings(f *facts, v *verdict, e *env) []finding {
 	if recent(f.supersededUS) {
 		add(CodeSuperseded, 0)
 	}
+	if f.quarantinedUS != 0 {
+		add(CodeQuarantined, f.quarantinedUS)
+	}
+	if f.copyOf != "" && e.nowUS-f.lastHeard() < refusalWindowUS {
+		add(CodeCopy, 0)
+	}
 	if recent(f.distrustUS) {
 		add(CodeDistrusted, 0)
 	}
@@ -143,6 +153,10 @@ func describe(code string, f *facts, v *verdict, nowUS int64) string {
 		return "Two machines speak for this agent; the older one's frames are refused."
 	case CodeFramesRefused:
 		return Count(uint64(f.refusedRecent)) + " frames refused lately: " + refusalWords(f.refused) + "."
+	case CodeQuarantined:
+		return "Several machines speak under this name and took turns; none is merged until one is picked. Each keeps its events."
+	case CodeCopy:
+		return "It speaks under the name " + string(f.copyOf) + ", which another machine has; its events are merged under this one."
 	case CodeDistrusted:
 		return "The agent does not believe what it is told in this aggregator's name: " + plural(distrust(f.hb), "answer") + " refused since it started."
 	case CodeVersionRefused:

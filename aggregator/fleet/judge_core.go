@@ -217,6 +217,8 @@ func refusalWords(r protocol.NackReason) string {
 		return "its version is not understood"
 	case protocol.NackMalformed:
 		return "they cannot be read"
+	case protocol.NackQuarantined:
+		return "several machines speak under its name"
 	}
 	return strings.ReplaceAll(clip(string(r)), "_", " ")
 }

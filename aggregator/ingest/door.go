@@ -48,7 +48,13 @@ func readHello(payload []byte, h *protocol.Hello) string {
 }
 
 func (i *Ingest) hello(o protocol.Origin, h *protocol.Hello, nowUS int64) {
-	s := i.session(o)
+	s, why := i.speaker(o, h, nowUS)
+	if why != "" {
+		i.o.Refused(o, protocol.NackQuarantined, why)
+		i.down(o, protocol.DnWelcome, &protocol.Welcome{V: protocol.Version, BootID: h.BootID, Refused: why})
+		return
+	}
+	was := s.mark
 	i.drop(s)
 	i.follow(s, h)
 	s.mark.Lease = max(s.mark.Lease, leaseFloor(i.generation.Load()))
@@ -58,6 +64,8 @@ func (i *Ingest) hello(o protocol.Origin, h *protocol.Hello, nowUS int64) {
 	}
 	s.welcome = &w
 	i.owe(s)
+	s.forked(was, &w, h, nowUS)
+	o = s.origin
 	i.eng.SetForks(o, s.mark.Forks)
 	if gone != nil {
 		i.exceptions = append(i.exceptions, protocol.Exception{
@@ -114,7 +122,8 @@ func (i *Ingest) Frame(o protocol.Origin, payload []byte, recvUS int64) error {
 var preparedPool = sync.Pool{New: func() any { return new([protocol.FrameEventsMax]merge.Prepared) }}
 
 func (i *Ingest) frame(o protocol.Origin, f *protocol.Frame, ready []merge.Prepared, recvUS, nowUS int64) error {
-	s := i.session(o)
+	s := i.speaking(o, f.Epoch, f.Lease)
+	o = s.origin
 	s.recvUS = recvUS
 	skip, refuse := s.judge(f)
 	if refuse != protocol.NackNone {

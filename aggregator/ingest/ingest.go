@@ -62,6 +62,9 @@ type Options struct {
 	// Announced is told how far a journal is known by what its agent announced of
 	// it: seq and record time; 0, 0: as far as it is merged. nil: nobody asks.
 	Announced func(o protocol.Origin, asOf uint64, asOfUS int64)
+	// Copies is told when processes that share an agent's name are quarantined,
+	// speak, or one is picked. nil: nobody asks.
+	Copies func(protocol.Copies)
 	// Refused is told of frames and hellos that were not taken, and why.
 	Refused func(o protocol.Origin, reason protocol.NackReason, detail string)
 	// CheckpointEvery is how many entries lie between checkpoints of the
@@ -108,6 +111,7 @@ type Ingest struct {
 
 	generation atomic.Uint64 // cloud generation, told in every WELCOME; the writer alone raises it
 	raises     int           // by what agents said
+	others     atomic.Pointer[map[speaks]protocol.Origin]
 
 	// of the open batch
 	owed       []*session
@@ -170,6 +174,9 @@ func Open(o Options) (*Ingest, error) {
 		s.mark, s.was = m, m
 	}
 	if err := i.openSafe(); err != nil {
+		return nil, err
+	}
+	if err := i.openCopies(); err != nil {
 		return nil, err
 	}
 	i.eng.Book.Advance(i.lastUS)
@@ -398,12 +405,12 @@ func (i *Ingest) send(s *session, share int, nowUS int64) {
 	if w := s.welcome; w != nil {
 		w.Node, w.Credit, w.Generation, w.ServerUS = i.o.Node, 1, i.generation.Load(), nowUS
 		w.MergedSeq, w.ChainMerged, w.SafeSeq = s.mark.Seq, s.mark.Chain, s.mark.SafeSeq
-		i.down(s.origin, protocol.DnWelcome, w)
-		i.tell(s.origin, nowUS)
+		i.down(s.address(), protocol.DnWelcome, w)
+		i.tell(s.address(), nowUS)
 	}
 	if s.echoUS != 0 || s.nack != protocol.NackNone {
 		a := s.ack(share, 0, nowUS)
-		i.down(s.origin, protocol.DnAck, &a)
+		i.down(s.address(), protocol.DnAck, &a)
 	}
 }
 

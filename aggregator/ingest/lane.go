@@ -27,7 +27,8 @@ func (i *Ingest) Digest(o protocol.Origin, payload []byte) error {
 }
 
 func (i *Ingest) digest(o protocol.Origin, d *protocol.Digest) {
-	s := i.session(o)
+	s := i.speaking(o, d.Epoch, d.Lease)
+	o = s.origin
 	if !s.live || d.Epoch != s.mark.Epoch || d.Lease != s.mark.Lease || d.After != s.mark.Seq {
 		i.n.digestsDropped.Add(1) // of a session that is over, or frames overtook it
 		return

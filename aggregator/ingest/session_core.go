@@ -16,7 +16,11 @@ type session struct {
 	live   bool // a HELLO came since this process started
 	backed bool // only what a verified backup holds is safe; else what is merged
 
-	lane *lane // what the agent announced of its backlog; nil: nothing
+	lane   *lane // what the agent announced of its backlog; nil: nothing
+	copies copies
+	beside []*session      // of copies that were not picked
+	wire   protocol.Origin // where its answers go, if not to origin
+	floor  uint64          // the next epoch lies above it
 
 	// what is owed when the batch is committed
 	listed  bool // in the batch's list of those to answer
@@ -93,6 +97,7 @@ const trimmedUnmerged = "the store trimmed them before this ledger had them"
 // new epoch shares with the old one.
 func (s *session) rebase(h *protocol.Hello, epoch, after uint64) {
 	m := &s.mark
+	epoch = max(epoch, s.floor+1)
 	if m.Epoch != 0 {
 		m.Forks = append(m.Forks, ledger.Fork{Epoch: epoch, After: after})
 	}
@@ -138,6 +143,8 @@ func checkHello(h *protocol.Hello) error {
 func (s *session) judge(f *protocol.Frame) (skip int, refuse protocol.NackReason) {
 	m := &s.mark
 	switch {
+	case s.copies.SinceUS != 0 && s.copies.Picked == "":
+		return 0, protocol.NackQuarantined
 	case !s.live:
 		return 0, protocol.NackNoSession
 	case f.Epoch != m.Epoch || f.Lease != m.Lease:

@@ -282,55 +282,6 @@ func TestSilentFork(t *testing.T) {
 	}
 }
 
-// TestClone runs two agents of one identity: each takes the connection from the
-// other. Whatever they do, nothing counts twice, and when one is stopped the
-// other one's journal is merged whole.
-func TestClone(t *testing.T) {
-	c := newChain(t)
-	s := newShop(c, "S1")
-	s.open()
-	s.sell(100)
-	s.settled(100)
-	s.stop()
-	twin := newShop(c, "S1")
-	copyFile(t, s.path, twin.path)
-	twin.docs = 1_000_000
-	s.open()
-	twin.open()
-	for range 20 {
-		s.sell(5)
-		twin.sell(5)
-		time.Sleep(20 * time.Millisecond)
-	}
-	if s.link.Status().Reconnects+twin.link.Status().Reconnects == 0 {
-		t.Fatal("they did not meet")
-	}
-	twin.stop()
-	wait(t, "survivor merged", func() string {
-		if st := s.journal.State(); st.Merged != st.Head {
-			return fmt.Sprintf("%d of %d, %+v", st.Merged, st.Head, s.link.Status())
-		}
-		return ""
-	})
-	if got := c.sold("S1"); got < 200 || got > 300 {
-		t.Fatalf("chain counts %d units; the survivor sold 200, both 300", got)
-	}
-	s.stop()
-	twin.open() // and the other one brings what only it has
-	wait(t, "twin merged", func() string {
-		if st := twin.journal.State(); st.Merged != st.Head {
-			return fmt.Sprintf("%d of %d", st.Merged, st.Head)
-		}
-		return ""
-	})
-	wait(t, "sum", func() string {
-		if got := c.sold("S1"); got != 300 {
-			return fmt.Sprintf("chain counts %d units, both sold 300", got)
-		}
-		return ""
-	})
-}
-
 // TestReconnects cuts four links fifty times each while sales go on; newChain's
 // clean-up sees that no goroutine is left.
 func TestReconnects(t *testing.T) {

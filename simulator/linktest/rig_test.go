@@ -29,7 +29,7 @@ import (
 // quick are the durations of a link under test.
 var quick = link.Timing{
 	ReconnectMin: 5 * time.Millisecond, ReconnectCap: 40 * time.Millisecond, Heartbeat: 50 * time.Millisecond,
-	AckTimeout: 300 * time.Millisecond, Linger: 5 * time.Millisecond, ConnectTimeout: 3 * time.Second,
+	AckTimeout: 300 * time.Millisecond, RefusedRest: 50 * time.Millisecond, Linger: 5 * time.Millisecond, ConnectTimeout: 3 * time.Second,
 }
 
 const waitMax = 30 * time.Second
@@ -212,6 +212,7 @@ type shop struct {
 	stop    func()
 	dial    func(ctx context.Context, network, addr string) (net.Conn, error)
 	token   string
+	boot    string // random where it is empty
 	tls     *tls.Config
 }
 
@@ -249,7 +250,7 @@ func (s *shop) connect() {
 	}
 	l, err := link.New(link.Options{
 		Origin: s.origin, Broker: scheme + s.c.addr, TLS: s.tls, Token: s.token, Journal: s.journal, Codec: s.c.codec, Dial: s.dial,
-		Log: zerolog.Nop(), Version: "test", Timing: quick,
+		Log: zerolog.Nop(), Version: "test", Timing: quick, BootID: s.boot,
 	})
 	s.c.must(err)
 	s.link = l
