@@ -15,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"tillwire/aggregator/backup"
+	"tillwire/aggregator/credential"
 	"tillwire/aggregator/fleet"
 	"tillwire/aggregator/ingest"
 	"tillwire/protocol"
@@ -112,6 +113,9 @@ func RestoreBackup(ctx context.Context, c Config, from, at string, out io.Writer
 	aside := "There was no ledger before."
 	if r.Aside != "" {
 		aside = "The ledger that was there before is now " + r.Aside + "; delete it when you are sure."
+	}
+	if _, err := os.Stat(filepath.Join(c.DataDir, credential.KeyFile)); err != nil {
+		aside += "\nWARNING: " + credential.KeyFile + " is not in " + c.DataDir + ". It signs every token and is never in a backup: put your own copy of it there\nbefore you start, or every agent and every key must be issued anew."
 	}
 	_, err = fmt.Fprintf(out, `Restored copy %s: the state of %s, %d entries, digest %s.
 %s

@@ -236,3 +236,39 @@ func TestKilledWhileCopying(t *testing.T) {
 		t.Errorf("on hand (-truth +chain):\n%s", d)
 	}
 }
+
+// TestTheFirstBackupTakesSafeBack: what was called safe while nothing was copied is
+// not, once somebody asks for backups; the journals believe it, keep what they
+// have, and a folder that is not there is an incident.
+func TestTheFirstBackupTakesSafeBack(t *testing.T) {
+	p := newProgram(t, false)
+	s := newShop(t, "S1", p, nil)
+	s.sell(90)
+	s.merged()
+	s.safe(90)
+	p.kill()
+	p.backup = filepath.Join(t.TempDir(), "mount")
+	p.start()
+	s.safe(0)
+	s.sell(120)
+	s.merged()
+	if tail := s.trim(); tail != 1 {
+		t.Errorf("tail %d: it trimmed what no backup holds", tail)
+	}
+	wait(t, "the incident", func() string {
+		m := p.get("/v1/stores")
+		if got := codes(m["incidents"]); got != "backup_failed" || m["safe_covered_by"] != "backup" {
+			return got
+		}
+		return ""
+	})
+	if err := os.Mkdir(p.backup, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	p.run("backup", "--to", p.backup)
+	s.safe(210)
+	if tail := s.trim(); tail != 201 {
+		t.Errorf("tail %d, want 201", tail)
+	}
+	wait(t, "the incident closes", func() string { return codes(p.get("/v1/stores")["incidents"]) })
+}
