@@ -16,7 +16,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -99,12 +101,34 @@ const (
 // merged once and every stock is the truth. Scheduling is not seeded, so
 // nothing here depends on interleaving.
 func TestBubbleOutageOfThreeHours(t *testing.T) {
+	outage{stores: bubbleStores, lasts: bubbleOutage, gap: bubbleSaleGap}.run(t)
+}
+
+// Two stores sell for days without a line, and keep every sale: their retention
+// is longer. They come back as if it had been an afternoon. The thirty days of the
+// long campaign (TILLWIRE_DAYS_DARK=30) take two minutes.
+func TestBubbleDaysDark(t *testing.T) {
+	days := 4
+	if n, err := strconv.Atoi(os.Getenv("TILLWIRE_DAYS_DARK")); err == nil {
+		days = n
+	}
+	outage{stores: 2, lasts: time.Duration(days) * 24 * time.Hour, gap: 12 * time.Minute}.run(t)
+}
+
+type outage struct {
+	stores int
+	lasts  time.Duration
+	gap    time.Duration // mean time between two sales of a store
+}
+
+func (o outage) run(t *testing.T) {
+	t.Helper()
 	if testing.Short() {
-		t.Skip("three hours of fake time take some real seconds")
+		t.Skip("hours of fake time take some real seconds")
 	}
 	began := time.Now()
 	synctest.Test(t, func(t *testing.T) {
-		w := newBubble(t)
+		w := newBubble(t, o)
 		w.live(bubbleBefore)
 		if left := w.left(); left > 0 {
 			synctest.Wait()
@@ -113,9 +137,9 @@ func TestBubbleOutageOfThreeHours(t *testing.T) {
 		for _, l := range w.lines {
 			l.cut(false)
 		}
-		w.live(bubbleOutage)
+		w.live(o.lasts)
 		behind := w.left()
-		if want := uint64(bubbleStores * int(bubbleOutage/bubbleSaleGap) / 2); behind < want {
+		if want := uint64(o.stores * int(o.lasts/o.gap) / 2); behind < want {
 			t.Errorf("after the outage %d events wait, expected more than %d: the cut did not cut", behind, want)
 		}
 		for _, l := range w.lines {
@@ -150,15 +174,16 @@ type bubble struct {
 	rng    *rand.Rand
 	oracle *oracle
 	chain  *chain
+	gap    time.Duration
 }
 
-func newBubble(t *testing.T) *bubble {
+func newBubble(t *testing.T, o outage) *bubble {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &bubble{t: t, ctx: ctx, cancel: cancel, oracle: newOracle(), rng: rand.New(rand.NewPCG(11, 40))}
+	w := &bubble{t: t, ctx: ctx, cancel: cancel, oracle: newOracle(), rng: rand.New(rand.NewPCG(11, 40)), gap: o.gap / time.Duration(o.stores)}
 	dir := t.TempDir()
 	broker, api := newPipeNet(7483), newPipeNet(7400)
-	ps := places(bubbleStores)
+	ps := places(o.stores)
 
 	c := aggregator.Defaults()
 	c.DataDir, c.Dev = filepath.Join(dir, "aggregator"), true
@@ -213,7 +238,7 @@ func (w *bubble) run(name string, p program) {
 // live lets shops sell for d of fake time, one document at a time.
 func (w *bubble) live(d time.Duration) {
 	for until := time.Now().Add(d); time.Now().Before(until); {
-		pause(w.ctx, time.Duration(w.rng.ExpFloat64()*float64(bubbleSaleGap/bubbleStores)))
+		pause(w.ctx, time.Duration(w.rng.ExpFloat64()*float64(w.gap)))
 		i := w.rng.IntN(len(w.shops))
 		s := w.shops[i]
 		for _, d := range s.backlog(time.Now()) {
