@@ -357,12 +357,12 @@ func (a *Aggregator) followFleet(ctx context.Context) error {
 	t := time.NewTicker(locationsTick)
 	defer t.Stop()
 	rev, learnt := uint64(0), time.Time{}
-	profiles := map[protocol.StoreID]*[168]float32{}
+	weeks := map[protocol.StoreID]ingest.Week{}
 	for {
-		if now := a.deps.Now(); now.Sub(learnt) > profilesEvery {
+		if now := a.deps.Now(); now.Sub(learnt) > weeksEvery {
 			learnt, rev = now, 0 // every tile again
-			if fresh, err := a.profiles(ctx); err == nil {
-				profiles = fresh
+			if fresh, err := a.weeks(ctx); err == nil {
+				weeks = fresh
 			}
 		}
 		v := a.fleet.View(rev)
@@ -370,7 +370,7 @@ func (a *Aggregator) followFleet(ctx context.Context) error {
 		for i := range v.Tiles {
 			tile := &v.Tiles[i]
 			a.model.SetLocation(tile.Store, availability.LocationState{
-				Type: tile.Type, WatermarkUS: tile.WatermarkUS, Feed: tile.Source, Profile: profiles[tile.Store], Group: a.groups[tile.Store],
+				Type: tile.Type, WatermarkUS: tile.WatermarkUS, Feed: tile.Source, Profile: weeks[tile.Store].Profile, OffsetMin: weeks[tile.Store].OffsetMin, Group: a.groups[tile.Store],
 				Provisional: !tile.Source && tile.Presence != protocol.PresenceOnline && tile.Presence != protocol.PresencePOSSilent,
 			})
 		}
@@ -382,16 +382,16 @@ func (a *Aggregator) followFleet(ctx context.Context) error {
 	}
 }
 
-// profilesEvery is how often the week's profiles are taken from the learner.
-const profilesEvery = time.Hour
+// weeksEvery is how often the weeks are taken from the learner.
+const weeksEvery = time.Hour
 
-func (a *Aggregator) profiles(ctx context.Context) (map[protocol.StoreID]*[168]float32, error) {
+func (a *Aggregator) weeks(ctx context.Context) (map[protocol.StoreID]ingest.Week, error) {
 	v := a.fleet.View(0)
 	locs := make([]protocol.StoreID, 0, len(v.Tiles))
 	for i := range v.Tiles {
 		locs = append(locs, v.Tiles[i].Store)
 	}
-	return a.ingest.Profiles(ctx, locs)
+	return a.ingest.Weeks(ctx, locs)
 }
 
 // Ready is closed when the ports serve.

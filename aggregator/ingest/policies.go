@@ -74,12 +74,19 @@ func (i *Ingest) compile(nowUS int64) {
 	i.o.Policies(i.set)
 }
 
-// Profiles tells how each location's demand runs over the week.
-func (i *Ingest) Profiles(ctx context.Context, locs []protocol.StoreID) (map[protocol.StoreID]*[168]float32, error) {
-	out := make(map[protocol.StoreID]*[168]float32, len(locs))
+// Week is how a location's demand runs over the hours of its local week, with
+// mean 1, and where that week's midnight is.
+type Week struct {
+	Profile   *[168]float32
+	OffsetMin int // of local time from UTC, minutes, as its newest sale told it
+}
+
+// Weeks tells it of each location.
+func (i *Ingest) Weeks(ctx context.Context, locs []protocol.StoreID) (map[protocol.StoreID]Week, error) {
+	out := make(map[protocol.StoreID]Week, len(locs))
 	err := i.call(ctx, func(i *Ingest, _ int64) error {
 		for _, loc := range locs {
-			out[loc] = i.eng.Demand.Profile(loc)
+			out[loc] = Week{Profile: i.eng.Demand.Profile(loc), OffsetMin: i.eng.Demand.Offset(loc)}
 		}
 		return nil
 	})
