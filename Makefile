@@ -53,7 +53,7 @@ layout: ## the house rules alone
 
 test: deps ## fetch what tests need, then run all of them with the race detector
 	@race=-race; command -v "$$($(GO) env CC)" >/dev/null || { race=; echo "test: skipped the race detector: no C compiler"; }; \
-	set -x; $(GO) test -count=1 -run 'TestBubble' ./simulator; CGO_ENABLED=$${race:+1} $(GO) test $$race -p $(P) -timeout 20m ./...
+	set -x; $(GO) test -count=1 -run 'TestBubble|TestHerd' ./simulator; CGO_ENABLED=$${race:+1} $(GO) test $$race -p $(P) -timeout 20m ./...
 
 # A missing thing is fetched where this is root on Debian, and named otherwise:
 # the tests that need it skip themselves. With CI=true it is a failure.
