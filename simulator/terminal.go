@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"tillwire/simulator/crashtest"
 )
 
 // Exit codes of every Tillwire program.
@@ -65,6 +67,11 @@ func commands() []command {
 			"experiment", "counts|oversell [--stores N] [--skus N] [--seed N] [--out DIR]",
 			"measure rules on drawn worlds that know their truth: how counts are read, what a risk buffer costs and saves",
 			"tillwire-simulator experiment counts --stores 40", (*Terminal).experiment,
+		},
+		{
+			"crash", crashtest.Usage,
+			"break real programs on this machine: kill -9, power cuts, full and failing disks, no memory; `crash --help` lists the campaigns",
+			"tillwire-simulator crash --release --for 2h --results results sigkill-agent crash-states", (*Terminal).crash,
 		},
 		{
 			"report", "FILE.json", "print a stored result of bench, replay or demo again",
@@ -138,6 +145,11 @@ TILLWIRE_HTTP_LISTEN, TILLWIRE_LOG_LEVEL.
 Exit codes: 0 ok, and for demo and replay: nothing lost, doubled or wrong;
 1 failed; 2 usage; 3 a program did not get ready.
 `)
+}
+
+// crash breaks real programs; see package crashtest.
+func (t *Terminal) crash(ctx, _ context.Context, args []string) error {
+	return crashtest.Command(ctx, args, t.Stdout, t.Stderr)
 }
 
 func (t *Terminal) version(_, _ context.Context, args []string) error {
