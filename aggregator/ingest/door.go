@@ -215,11 +215,15 @@ func (i *Ingest) noteZones(in merge.Input, o protocol.Origin, ev *protocol.Event
 // per cause, which the newest document stands for.
 func (i *Ingest) noteOdd(n merge.Note, in merge.Input, o protocol.Origin, ev *protocol.Event) {
 	sum := sha256.Sum256([]byte(n.Code + "\x00" + n.Key))
-	i.exceptions = append(i.exceptions, protocol.Exception{
+	x := protocol.Exception{
 		ID: n.Code + "-" + hex.EncodeToString(sum[:8]), State: "open", Code: n.Code, Reason: n.Reason, Counted: true, About: n.Key, Origin: o,
 		Epoch: in.Epoch, Seq: in.Seq, At: time.UnixMicro(in.MergedUS).UTC(), EventID: ev.ID, Kind: ev.Kind, DocumentID: ev.DocumentID,
 		Document: protocol.ViewDocument(ev),
-	})
+	}
+	if n.Over {
+		x.State, x.DecidedAt = "retried", x.At
+	}
+	i.exceptions = append(i.exceptions, x)
 }
 
 func (i *Ingest) park(in merge.Input, o protocol.Origin, out *merge.Outcome) string {

@@ -281,6 +281,7 @@ func (e *Engine) foldVoid(en *ledger.Entry, at *place, ev *protocol.Event, behin
 		e.pending[id] = en.Position
 	}
 	e.meta = true
+	e.noteWaiting(ev)
 	return Outcome{}, nil
 }
 
@@ -299,6 +300,7 @@ func (e *Engine) settleVoid(original *protocol.Event, vp ledger.Position, merged
 	}
 	e.voided[original.ID] = vp
 	e.meta = true
+	e.notes = append(e.notes, Note{Code: codeVoidWaiting, Key: voidKey(&e.other), Reason: "it cancelled " + original.Kind.String() + " " + original.DocumentID + ", which has come", Over: true})
 	return e.complete(vp, originalAt, mergedUS)
 }
 

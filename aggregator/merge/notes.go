@@ -12,18 +12,36 @@ type Note struct {
 	Code   string
 	Key    string // what it is about: one exception per code and key, not per document
 	Reason string
+	Over   bool // what an earlier note told of is settled
+}
+
+const codeVoidWaiting = "void_waiting"
+
+func voidKey(void *protocol.Event) string { return string(void.Store) + "/" + void.DocumentID }
+
+// noteWaiting tells of a void whose original has not come: between two journals
+// that is a matter of minutes, a slip of the till's for ever.
+func (e *Engine) noteWaiting(void *protocol.Event) {
+	kind := "document"
+	if void.VoidsKind != protocol.KindInvalid {
+		kind = void.VoidsKind.String()
+	}
+	e.notes = append(e.notes, Note{
+		Code: codeVoidWaiting, Key: voidKey(void),
+		Reason: fmt.Sprintf("it cancels %s %s, which has not come; it takes effect when it does, and moves nothing until then", kind, void.Voids),
+	})
 }
 
 func (x *effects) note(l *protocol.Line, how Reading) {
 	if how.UnknownUnit {
 		*x.notes = append(*x.notes, Note{
-			"unit_unknown", string(l.SKU) + "#" + l.UOM,
-			fmt.Sprintf("line %d: %s has no conversion from %q; the line counts under the raw code until the item's units name it", l.Line, l.SKU, l.UOM),
+			Code: "unit_unknown", Key: string(l.SKU) + "#" + l.UOM,
+			Reason: fmt.Sprintf("line %d: %s has no conversion from %q; the line counts under the raw code until the item's units name it", l.Line, l.SKU, l.UOM),
 		})
 	} else if how.UnknownSKU {
 		*x.notes = append(*x.notes, Note{
-			"sku_unknown", string(l.SKU),
-			fmt.Sprintf("line %d: %s is not in the item master; it counts under its own code", l.Line, l.SKU),
+			Code: "sku_unknown", Key: string(l.SKU),
+			Reason: fmt.Sprintf("line %d: %s is not in the item master; it counts under its own code", l.Line, l.SKU),
 		})
 	}
 }
@@ -90,8 +108,8 @@ func (e *Engine) noteReturn(ev *protocol.Event) error {
 		}
 		if back := e.returned.add(returnKey{id, l.SKU}, l.Quantity); back > sold {
 			e.notes = append(e.notes, Note{
-				"returned_more_than_sold", string(store) + "/" + ev.OriginalDocument,
-				fmt.Sprintf("line %d: %s of %s came back in all, but sale %s of %s has %s; the goods are counted where they are", l.Line, back, l.SKU, ev.OriginalDocument, store, sold),
+				Code: "returned_more_than_sold", Key: string(store) + "/" + ev.OriginalDocument,
+				Reason: fmt.Sprintf("line %d: %s of %s came back in all, but sale %s of %s has %s; the goods are counted where they are", l.Line, back, l.SKU, ev.OriginalDocument, store, sold),
 			})
 		}
 	}
@@ -108,7 +126,7 @@ func (e *Engine) noteFlags(ev *protocol.Event) {
 		{protocol.FlagNoUnitPrice, "barcode_no_unit_price", "a price-embedded barcode came without the regular unit price; its line counts under the scanned code"},
 	} {
 		if ev.Flags&f.bit != 0 {
-			e.notes = append(e.notes, Note{f.code, string(ev.Store) + "/" + ev.DocumentID, f.reason})
+			e.notes = append(e.notes, Note{Code: f.code, Key: string(ev.Store) + "/" + ev.DocumentID, Reason: f.reason})
 		}
 	}
 }
