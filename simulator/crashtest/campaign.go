@@ -39,6 +39,7 @@ func Campaigns() []Campaign {
 		{"sigkill-both", "kill -9 of agent and aggregator; at the end both must agree to the piece", 40, 5_000, killBoth},
 		{"crash-states", "every prefix of the database's writes between two syncs, torn sectors and lost writes included", 20_000, 2_000_000, crashStates},
 		{"restart", "kill -9 of an agent that holds many events: 200,000, or 1,000,000 from 20 cycles on", 3, 20, restart},
+		{"rot", "the journal of a killed agent is damaged: bits, pages, its end, its beginning", 12, 1000, rot},
 		{"fsync-eio", "fdatasync fails with EIO (strace)", 4, 200, injectEIO},
 		{"write-enospc", "pwrite fails with ENOSPC (strace)", 4, 200, injectENOSPC},
 		{"disk-full", "a small volume fills up and gets room again, without a restart", 5, 200, diskFull},
