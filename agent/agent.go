@@ -21,6 +21,7 @@ import (
 	"tillwire/agent/inbox"
 	"tillwire/agent/intake"
 	"tillwire/agent/link"
+	"tillwire/agent/orders"
 	"tillwire/agent/siblings"
 	"tillwire/protocol"
 	"tillwire/store/config"
@@ -57,8 +58,9 @@ type Agent struct {
 	journal *journal.Journal
 	intake  *intake.Intake
 	link    *link.Link // nil without a broker
-	inbox   runner     // nil without a folder
-	writer  writer     // the journal, as those see it who write documents
+	orders  *orders.Orders
+	inbox   runner // nil without a folder
+	writer  writer // the journal, as those see it who write documents
 
 	siblings *siblings.Siblings // nil where the shop has one agent
 	lan      net.Listener       // nil where no sibling may ask
@@ -93,7 +95,7 @@ func New(cfg Config, d Deps) (*Agent, error) {
 	}
 	d.Log = d.Log.With().Str("store", cfg.Store).Str("agent", cfg.Agent).Logger()
 	a := &Agent{cfg: cfg, deps: d, ready: make(chan struct{}), clock: make(chan reading, 1), boot: uuid.NewString()}
-	for _, step := range []func() error{a.openJournal, a.openLAN, a.openLink, a.openIntake, a.openInbox, a.listen} {
+	for _, step := range []func() error{a.openJournal, a.openLAN, a.openLink, a.openOrders, a.openIntake, a.openInbox, a.listen} {
 		if err := step(); err != nil {
 			return nil, errors.Join(err, a.close())
 		}
@@ -143,8 +145,10 @@ func (a *Agent) openLink() error {
 		Origin: a.origin(), Broker: a.cfg.Link.Broker, Token: a.cfg.Link.Token, Journal: a.journal, Codec: codec,
 		Dial: a.deps.Dial, TLS: tlsConfig, Now: a.deps.Now, Log: a.deps.Log, Version: a.deps.Version,
 		BootID: a.boot, BootReason: a.journal.State().BootReason, Timing: a.deps.Timing, Counters: a.counters,
-		Holds:    func(h *protocol.Holds) error { return a.intake.TakeHolds(h) },
-		HoldsRev: func() uint64 { return a.intake.HoldsRev() }, Clock: a.heardClock, Digest: a.digest,
+		Desired: func(d *protocol.Desired) { a.orders.Desired(d) }, Command: func(c *protocol.Command) { a.orders.Command(c) },
+		DesiredState: func() (uint64, string) { return a.orders.State() },
+		Holds:        func(h *protocol.Holds) error { return a.intake.TakeHolds(h) },
+		HoldsRev:     func() uint64 { return a.intake.HoldsRev() }, Clock: a.heardClock, Digest: a.digest,
 	})
 	if err != nil {
 		return fmt.Errorf("make link: %w", err)
@@ -256,6 +260,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.link != nil {
 		g.Go(func() error { return a.link.Run(serving) })
 		g.Go(func() error { return a.journalClock(serving) })
+		g.Go(func() error { return a.orders.Run(serving) })
 	}
 	if a.inbox != nil {
 		g.Go(func() error { return a.inbox.Run(serving) })

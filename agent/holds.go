@@ -16,23 +16,28 @@ import (
 // shop knows them after a restart without a link. Losing it costs a question.
 const HoldsFile = "holds.json"
 
-func (a *Agent) readHolds() ([]byte, error) {
-	b, err := os.ReadFile(filepath.Join(a.cfg.DataDir, HoldsFile))
+func (a *Agent) readHolds() ([]byte, error) { return a.readKept(HoldsFile) }
+
+func (a *Agent) keepHolds(b []byte) error { return a.keepFile(HoldsFile, b) }
+
+// readKept reads a small file of the data folder; nil where there is none.
+func (a *Agent) readKept(name string) ([]byte, error) {
+	b, err := os.ReadFile(filepath.Join(a.cfg.DataDir, name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", HoldsFile, err)
+		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	return b, nil
 }
 
-// keepHolds writes the file whole or not at all, and on disk.
-func (a *Agent) keepHolds(b []byte) error {
-	path := filepath.Join(a.cfg.DataDir, HoldsFile)
+// keepFile writes a small file whole or not at all, and on disk.
+func (a *Agent) keepFile(name string, b []byte) error {
+	path := filepath.Join(a.cfg.DataDir, name)
 	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
-		return fmt.Errorf("write %s: %w", HoldsFile, err)
+		return fmt.Errorf("write %s: %w", name, err)
 	}
 	_, err = f.Write(b)
 	err = errors.Join(err, f.Sync(), f.Close())
@@ -40,7 +45,7 @@ func (a *Agent) keepHolds(b []byte) error {
 		err = os.Rename(path+".new", path)
 	}
 	if err != nil {
-		return fmt.Errorf("write %s: %w", HoldsFile, err)
+		return fmt.Errorf("write %s: %w", name, err)
 	}
 	return nil
 }

@@ -68,14 +68,15 @@ type Aggregator struct {
 	ready chan struct{}
 	up    atomic.Bool
 
-	ledger *bolt.Ledger
-	keys   *credential.Keyring
-	model  *availability.Model
-	fleet  *fleet.Fleet
-	ingest *ingest.Ingest
-	broker *broker.Broker
-	api    *api.API
-	web    *web.Web
+	ledger  *bolt.Ledger
+	keys    *credential.Keyring
+	model   *availability.Model
+	fleet   *fleet.Fleet
+	ingest  *ingest.Ingest
+	broker  *broker.Broker
+	bundles bundles
+	api     *api.API
+	web     *web.Web
 
 	ledgerID string
 	backups  *backup.Keeper
@@ -95,6 +96,7 @@ func New(cfg Config, d Deps) (*Aggregator, error) {
 		d.Now = time.Now
 	}
 	a := &Aggregator{cfg: cfg, deps: d, ready: make(chan struct{}), groups: map[protocol.StoreID]string{}}
+	a.bundles.dir = filepath.Join(cfg.DataDir, bundlesDir)
 	for _, s := range cfg.Stores {
 		a.groups[protocol.StoreID(s.Store)] = s.Region
 	}
@@ -285,6 +287,8 @@ func (a *Aggregator) onUp(m broker.Up) error {
 		return a.ingest.Frame(m.Origin, m.Payload, m.ReceivedUS)
 	case protocol.UpDigest:
 		return a.ingest.Digest(m.Origin, m.Payload)
+	case protocol.UpBundle:
+		return a.takeBundle(m.Origin, m.Payload)
 	case protocol.UpHeartbeat:
 		var hb protocol.Heartbeat
 		if !a.readable(m, &hb) {
@@ -298,7 +302,7 @@ func (a *Aggregator) onUp(m broker.Up) error {
 			a.fleet.Will(a.ingest.Speaker(m.Origin, w.BootID), w, m.ReceivedUS)
 		}
 		return nil
-	case protocol.DnWelcome, protocol.DnAck, protocol.DnHolds: // the broker's ACL lets no agent send there
+	case protocol.DnWelcome, protocol.DnAck, protocol.DnHolds, protocol.DnDesired, protocol.DnCommand: // the broker's ACL lets no agent send there
 	}
 	return fmt.Errorf("channel %s is not one that agents send on", m.Channel)
 }
@@ -485,7 +489,7 @@ func (a *Aggregator) openHTTP() error {
 		}
 	}
 	a.api = api.New(api.Options{
-		Availability: a.model, Fleet: a.fleet, Exceptions: a.ledger, Door: door{a}, Feeds: feed.New(a.ingest.Accept), Enrolment: a, Copies: a.ingest,
+		Availability: a.model, Fleet: a.fleet, Exceptions: a.ledger, Door: door{a}, Feeds: feed.New(a.ingest.Accept), Enrolment: a, Copies: a.ingest, Orders: a.ingest, Bundle: a.bundles.read,
 		Reservations: a.ingest, Policies: a.ingest, Items: a.ingest, Reconciliations: a.ingest, Master: a.ingest.Master(), Certificate: a.ingest.Certificate, Thresholds: a.thresholds, CountNext: a.ingest.CountNext, ATP: a.ingest.ATP, Settled: a.settled, Backups: a, Generation: a.ingest.Generation,
 		Group: a.group, Key: a.apiKey, Ready: a.readiness, Metrics: a.metrics, OpenAPI: openapi.Aggregator(), AsyncAPI: protocol.AsyncAPI(),
 		Hosts: a.cfg.HTTP.Hosts, Dev: a.cfg.Dev, Log: a.deps.Log, Now: a.deps.Now,

@@ -27,14 +27,15 @@ const (
 	KindKit          Kind = 15 // CBV assembling / disassembling: build and break of sets
 	KindClock        Kind = 16 // the agent's estimate of its own clock, journaled where it changes
 	KindDecision     Kind = 17 // what a person decided of a reconciliation, with who and why
+	KindCommand      Kind = 18 // the agent's answer to a command; moves nothing
 )
 
 // KindLimit is above every kind: the length of arrays that a Kind indexes.
-const KindLimit = int(KindDecision) + 1
+const KindLimit = int(KindCommand) + 1
 
 var kindNames = [KindLimit]string{
 	"", "sale", "return", "void", "count", "receipt", "adjustment", "transfer", "status_change", "snapshot", "hold",
-	"reservation", "item", "policy", "advice", "kit", "clock", "decision",
+	"reservation", "item", "policy", "advice", "kit", "clock", "decision", "command",
 }
 
 // String is the name used in JSON, URLs and logs.
@@ -50,7 +51,7 @@ func (k Kind) Valid() bool { return k > KindInvalid && int(k) < len(kindNames) }
 
 // OfAgent tells that agents write such events of themselves: no till posted them,
 // so nobody was given their seq.
-func (k Kind) OfAgent() bool { return k == KindClock || k == KindHold }
+func (k Kind) OfAgent() bool { return k == KindClock || k == KindHold || k == KindCommand }
 
 // ParseKind reads a kind's name; the result is KindInvalid for unknown names.
 func ParseKind(s string) Kind {

@@ -22,6 +22,7 @@ type Hello struct {
 	ChainMerged Chain  `json:"chain_merged"` // its own chain at MergedSeq
 	BootReason  string `json:"boot_reason,omitempty"`
 	ConfigVer   uint64 `json:"config_version,omitempty"`
+	Replay      bool   `json:"replay,omitempty"` // a new epoch is wanted that begins behind MergedSeq
 	SentUS      int64  `json:"sent_us"`
 }
 
@@ -111,7 +112,8 @@ type Heartbeat struct {
 	ClockErrorMS    int64             `json:"clock_error_ms"`
 	AgentVersion    string            `json:"agent_version"`
 	ConfigVersion   uint64            `json:"config_version"`
-	HoldsRev        uint64            `json:"holds_rev,omitempty"` // of the Holds that the agent has stored
+	HoldsRev        uint64            `json:"holds_rev,omitempty"`      // of the Holds that the agent has stored
+	ConfigRefused   string            `json:"config_refused,omitempty"` // why a newer desired state is not applied
 	BootReason      string            `json:"boot_reason,omitempty"`
 	UptimeS         int64             `json:"uptime_s"`
 	Counters        map[string]uint64 `json:"counters,omitempty"` // every rejection and quarantine

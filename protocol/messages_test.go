@@ -244,7 +244,7 @@ func TestAsyncAPISchemas(t *testing.T) {
 	doc := readAsyncAPI(t)
 	for name, v := range map[string]any{
 		"Hello": Hello{}, "Welcome": Welcome{}, "Ack": Ack{}, "Heartbeat": Heartbeat{}, "Will": Will{}, "RegisterSeen": RegisterSeen{},
-		"Holds": Holds{}, "HoldTask": HoldTask{}, "HoldLine": HoldLine{},
+		"Desired": Desired{}, "Command": Command{}, "BundlePart": BundlePart{}, "Holds": Holds{}, "HoldTask": HoldTask{}, "HoldLine": HoldLine{},
 	} {
 		s, ok := doc.Components.Schemas[name]
 		if !ok {
@@ -304,6 +304,8 @@ func jsonType(t reflect.Type) string {
 		return "Chain"
 	case reflect.TypeFor[Quantity]():
 		return "number"
+	case reflect.TypeFor[[]byte]():
+		return "string" // base64
 	}
 	switch t.Kind() {
 	case reflect.String:

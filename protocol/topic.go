@@ -18,6 +18,9 @@ const (
 	DnWelcome   Channel = "dn/welcome"
 	DnAck       Channel = "dn/ack"
 	DnHolds     Channel = "dn/holds" // desired state of the store's tasks
+	DnDesired   Channel = "dn/desired"
+	DnCommand   Channel = "dn/command"
+	UpBundle    Channel = "up/bundle" // parts of a support bundle
 )
 
 // noded tells the channels that end with the name of the node that owns the
@@ -55,7 +58,7 @@ func ParseTopic(topic string) (o Origin, ch Channel, node string, ok bool) {
 			return o, "", "", false
 		}
 		return o, ch, p[4], true
-	case UpHello, UpWill, DnWelcome, DnAck, DnHolds:
+	case UpHello, UpWill, UpBundle, DnWelcome, DnAck, DnHolds, DnDesired, DnCommand:
 		return o, ch, "", len(p) == 4
 	}
 	return o, "", "", false

@@ -7,7 +7,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-var channels = []Channel{UpHello, UpJournal, UpHeartbeat, UpDigest, UpWill, DnWelcome, DnAck, DnHolds}
+var channels = []Channel{UpHello, UpJournal, UpHeartbeat, UpDigest, UpWill, UpBundle, DnWelcome, DnAck, DnHolds, DnDesired, DnCommand}
 
 func TestTopic(t *testing.T) {
 	o := Origin{Store: "S0042", Agent: "till-03"}

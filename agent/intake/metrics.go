@@ -15,8 +15,8 @@ import (
 // counters are made once: a sale only adds to them.
 type counters struct {
 	set      *metrics.Set
-	accepted [protocol.KindDecision + 1]*metrics.Counter // by kind
-	again    [protocol.KindDecision + 1]*metrics.Counter
+	accepted [protocol.KindLimit]*metrics.Counter // by kind
+	again    [protocol.KindLimit]*metrics.Counter
 	masked   *metrics.Counter
 	clock    *metrics.Counter
 	seconds  *metrics.Histogram

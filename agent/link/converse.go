@@ -37,6 +37,8 @@ func (l *Link) converse(ctx context.Context, c *connection) error {
 			if m.from == c {
 				err = l.hear(ctx, c, m)
 			}
+		case a := <-l.asks:
+			err = l.take(ctx, c, a)
 		case <-l.o.Journal.Appended():
 			err = l.step(ctx, c, Input{Kind: onTick})
 		case <-tick.C:
@@ -87,6 +89,10 @@ func (l *Link) hear(ctx context.Context, c *connection, m message) error {
 		return l.step(ctx, c, Input{Kind: onAck, Ack: &a, Own: own, Known: known})
 	case protocol.DnHolds:
 		return l.takeHolds(m.payload)
+	case protocol.DnDesired:
+		return l.takeDesired(ctx, c, m.payload)
+	case protocol.DnCommand:
+		return l.takeCommand(m.payload)
 	default:
 		return l.unreadable(fmt.Errorf("nobody listens on %s", m.channel))
 	}
@@ -197,6 +203,10 @@ func (l *Link) sayHello(ctx context.Context, c *connection, e Effect) error {
 		V: protocol.Version, InstallID: st.InstallID, BootID: l.o.BootID, Epoch: st.Epoch, Lease: l.core.lease, Tail: st.Tail, Head: st.Head,
 		ChainTail: st.ChainTail, ChainHead: st.ChainHead, Agent: l.o.Version, Generation: st.Generation,
 		MergedSeq: st.Merged, ChainMerged: st.ChainMerged, BootReason: l.bootReason(st.BootReason), SentUS: l.o.Now().UnixMicro(),
+	}
+	h.Replay = e.Replay
+	if h.ConfigVer = 0; l.o.DesiredState != nil {
+		h.ConfigVer, _ = l.o.DesiredState()
 	}
 	if e.At {
 		if chain, ok := l.own(e.Seq); ok {

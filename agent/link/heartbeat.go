@@ -29,7 +29,7 @@ func (l *Link) beat(ctx context.Context, c *connection) time.Duration {
 	if err := l.say(ctx, c, protocol.UpHeartbeat, l.node, 0, l.heartbeat()); err != nil {
 		l.o.Log.Debug().Err(err).Msg("heartbeat not sent")
 	}
-	return spread(l.o.Timing.Heartbeat)
+	return spread(l.heartbeatEvery())
 }
 
 func (l *Link) heartbeat() *protocol.Heartbeat {
@@ -50,6 +50,9 @@ func (l *Link) heartbeat() *protocol.Heartbeat {
 	if l.o.HoldsRev != nil {
 		h.HoldsRev = l.o.HoldsRev()
 	}
+	if l.o.DesiredState != nil {
+		h.ConfigVersion, h.ConfigRefused = l.o.DesiredState()
+	}
 	return h
 }
 
@@ -62,7 +65,7 @@ func (l *Link) counters(s *Status) map[string]uint64 {
 		"link_unreadable": s.Unreadable, "link_topics_unknown": s.UnknownTopics, "link_acks_beyond_head": n.AcksBeyondHead, "link_acks_wrong_chain": n.AcksWrongChain,
 		"link_acks_foreign": n.AcksForeign, "link_acks_stale": n.AcksStale, "link_nacks": n.Nacks, "link_gaps": n.Gaps,
 		"link_superseded": n.Superseded, "link_upgrades": n.Upgrades, "link_malformed": n.Malformed, "link_busy": n.Busy, "link_quarantined": n.Quarantined,
-		"link_timeouts": n.Timeouts, "link_forks": n.Forks, "link_rebases": n.Rebases, "link_resent": n.Resent,
+		"link_timeouts": n.Timeouts, "link_forks": n.Forks, "link_rebases": n.Rebases, "link_replays": n.Replays, "link_resent": n.Resent,
 	}
 	if l.o.Counters != nil {
 		maps.Copy(out, l.o.Counters())

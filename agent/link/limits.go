@@ -23,8 +23,9 @@ const (
 	startAfterMax  = 10 * time.Minute // whatever a WELCOME says
 	settledAfter   = time.Minute      // a session this old was not superseded at once
 	disconnectMS   = 250
-	writeTimeout   = 10 * time.Second // one packet to the network
-	handTimeout    = time.Second      // one try to hand a message to the MQTT client
+	writeTimeout   = 10 * time.Second       // one packet to the network
+	handTimeout    = time.Second            // one try to hand a message to the MQTT client
+	replayLook     = 100 * time.Millisecond // how often Replay looks whether it was answered
 	errorBytesMax  = 256
 
 	// Room for the length in front of each record of a frame.

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -54,6 +55,12 @@ type Options struct {
 	// Digest sums up the journal behind a seq, for a session that begins with a
 	// backlog; nil where there is nothing to say. nil func: nothing is announced.
 	Digest func(ctx context.Context, after uint64) (*protocol.Digest, error)
+	// Desired and Command take what is wanted of the agent; they must not wait. nil:
+	// nobody cares. DesiredState tells heartbeats which version is applied, and why a
+	// newer one is not.
+	Desired      func(*protocol.Desired)
+	Command      func(*protocol.Command)
+	DesiredState func() (version uint64, refused string)
 	// Clock is told the estimate of the agent's clock, microseconds aggregator −
 	// agent and the bound of its error, whenever there is a new one. nil: nobody.
 	Clock func(offsetUS, errorUS int64)
@@ -93,6 +100,8 @@ type Link struct {
 	clock    clock
 	drain    drain
 	inbox    chan message
+	asks     chan ask
+	every    atomic.Int64 // nanoseconds between heartbeats
 	pumps    sync.WaitGroup
 	lastNote string
 	lastDown string // why the last attempt failed
@@ -129,7 +138,7 @@ func New(o Options) (*Link, error) {
 	o.Timing.setDefaults()
 	return &Link{
 		o: o, host: u.Host, secure: u.Scheme == "mqtts", started: time.Now(),
-		core: newSession(o.BootID, o.Timing), inbox: make(chan message, inboxMax),
+		core: newSession(o.BootID, o.Timing), inbox: make(chan message, inboxMax), asks: make(chan ask),
 		status: Status{Since: o.Now(), Session: offline.String()},
 	}, nil
 }

@@ -17,6 +17,7 @@ const (
 	onAck
 	onSent   // a SendFrame effect is done; First and Last say what it carried
 	onUnsent // … could not be done: the journal would not give the records
+	onReplay // First is wanted again, under a new epoch
 	onTick   // time passed, or the journal grew
 )
 
@@ -49,10 +50,11 @@ type Facts struct {
 type Effect struct {
 	Do Do
 
-	Seq  uint64 // SayHello: merged_seq to speak of (At); SendFrame: first record
-	At   bool   // SayHello: speak of Seq instead of what the journal believes
-	Mark Mark   // SetMark
-	Why  string // Note, Drop
+	Seq    uint64 // SayHello: merged_seq to speak of (At); SendFrame: first record
+	At     bool   // SayHello: speak of Seq instead of what the journal believes
+	Replay bool   // SayHello: a new epoch is wanted that begins behind Seq
+	Mark   Mark   // SetMark
+	Why    string // Note, Drop
 }
 
 // Do is what an Effect wants.
@@ -97,7 +99,7 @@ type Counts struct {
 	AcksWrongChain                                     uint64
 	Nacks, Gaps, Superseded, Upgrades, Malformed, Busy uint64
 	Quarantined                                        uint64
-	Timeouts, Forks, Rebases                           uint64
+	Timeouts, Forks, Rebases, Replays                  uint64
 	Frames, Events, Resent                             uint64
 }
 
@@ -114,6 +116,7 @@ type session struct {
 	tries       int   // greeting: HELLOs unanswered
 	at          uint64
 	atSet       bool   // the next HELLO speaks of at
+	replay      uint64 // first seq that is to be offered again; 0: none
 	told        bool   // this connection has had a HELLO that speaks of at
 	install     string // journal that HELLO spoke of
 
@@ -163,6 +166,11 @@ func (s *session) Step(now int64, in Input) []Effect {
 	case onUnsent:
 		s.awaiting = false
 		s.again(now, restMin, "journal does not give the records to send")
+	case onReplay:
+		s.replay = in.First
+		if s.phase == sending {
+			s.rest(now, 0, fmt.Sprintf("journal is offered again from seq %d: a command says so", in.First))
+		}
 	case onTick:
 	}
 	s.advance(now, &in)
@@ -200,7 +208,12 @@ func (s *session) hello(now int64, in *Input) {
 	s.tries++
 	s.n.Hellos++
 	s.flights, s.awaiting = s.flights[:0], false
-	s.do(Effect{Do: SayHello, Seq: min(s.at, in.Journal.Head), At: s.atSet})
+	e := Effect{Do: SayHello, Seq: min(s.at, in.Journal.Head), At: s.atSet}
+	if j := &in.Journal; s.replay != 0 && !s.atSet {
+		s.replay = max(s.replay, j.Tail)
+		e.Seq, e.At, e.Replay = min(s.replay-1, j.Head), true, true
+	}
+	s.do(e)
 	s.atSet = false
 }
 
@@ -275,6 +288,10 @@ func (s *session) welcome(now int64, in *Input) {
 		return
 	}
 	s.n.Welcomes++
+	if s.replay != 0 && w.Rebase && w.MergedSeq < s.replay {
+		s.replay = 0
+		s.n.Replays++
+	}
 	if w.Epoch == in.Journal.Epoch && w.Generation == in.Journal.Generation && w.MergedSeq < in.Journal.Merged {
 		s.n.WelcomesBackward++ // sent again; the journal's mark stays where it is
 	}

@@ -66,6 +66,8 @@ type Options struct {
 	Feeds           Feeds
 	Enrolment       Enrolment
 	Copies          Copies
+	Orders          Orders
+	Bundle          func(o protocol.Origin, command string) ([]byte, error) // fs.ErrNotExist: there is none
 	Backups         Backups
 	Generation      func() uint64 // of the cloud, told in every answer
 	Reservations    Reservations
@@ -150,6 +152,11 @@ func routes() []route {
 		{"GET /v1/stores/{store}/agents/{agent}", deciders, 0, (*API).agent},
 		{"GET /v1/stores/{store}/agents/{agent}/copies", deciders, 0, (*API).copies},
 		{"POST /v1/stores/{store}/agents/{agent}/pick", deciders, controlBodyMax, (*API).pick},
+		{"GET /v1/stores/{store}/agents/{agent}/desired", deciders, 0, (*API).desired},
+		{"PUT /v1/stores/{store}/agents/{agent}/desired", deciders, controlBodyMax, (*API).putDesired},
+		{"GET /v1/stores/{store}/agents/{agent}/commands", deciders, 0, (*API).commands},
+		{"POST /v1/stores/{store}/agents/{agent}/commands", deciders, controlBodyMax, (*API).postCommand},
+		{"GET /v1/stores/{store}/agents/{agent}/commands/{command}/bundle", deciders, 0, (*API).bundle},
 		{"GET /v1/stores/{store}/count-next", deciders, 0, (*API).countNext},
 		{"GET /v1/backups", deciders, 0, (*API).backups},
 		{"POST /v1/backups", "admin", controlBodyMax, (*API).makeBackup},

@@ -4,6 +4,7 @@ import "time"
 
 // Bounds of the port.
 const (
+	validMaxS        = 30 * 86400 // seconds that a command may wait to be begun
 	explainLinesMax  = 1000
 	explainLines     = 200 // shown unless the caller asks otherwise
 	pageMax          = 1000

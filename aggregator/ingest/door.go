@@ -175,6 +175,9 @@ func (i *Ingest) apply(in merge.Input, o protocol.Origin) (merge.Outcome, string
 	case merge.Parked:
 		return out, i.park(in, o, &out), nil
 	case merge.Merged:
+		if out.Event.Kind == protocol.KindCommand {
+			return out, "", i.obeyed(o, out.Event, in.MergedUS)
+		}
 		if id := i.eng.observe(out.Event, in.MergedUS); id != "" {
 			i.rejected = append(i.rejected, id)
 		}

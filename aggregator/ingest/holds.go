@@ -70,13 +70,14 @@ func (i *Ingest) tellStores(nowUS int64) {
 // Heartbeat takes what an agent says of itself: its head, so that a lost disk can
 // be told by how much, and which holds it has stored.
 func (i *Ingest) Heartbeat(o protocol.Origin, hb *protocol.Heartbeat) error {
-	epoch, head, rev := hb.Epoch, hb.Head, hb.HoldsRev
+	epoch, head, rev, config, refused := hb.Epoch, hb.Head, hb.HoldsRev, hb.ConfigVersion, hb.ConfigRefused
 	return i.enqueue(item{do: func(i *Ingest, nowUS int64) error {
 		s := i.sessions[o]
 		if s == nil || !s.live {
 			return nil
 		}
 		s.heard(epoch, head)
+		i.heardOrders(o, config, refused, nowUS)
 		if s.moved() && nowUS > s.mark.MergedUS+headKeptAfterUS {
 			i.owe(s) // nothing else will write the mark soon
 		}

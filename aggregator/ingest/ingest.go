@@ -407,6 +407,7 @@ func (i *Ingest) send(s *session, share int, nowUS int64) {
 		w.MergedSeq, w.ChainMerged, w.SafeSeq = s.mark.Seq, s.mark.Chain, s.mark.SafeSeq
 		i.down(s.address(), protocol.DnWelcome, w)
 		i.tell(s.address(), nowUS)
+		i.order(s.address(), true, nowUS)
 	}
 	if s.echoUS != 0 || s.nack != protocol.NackNone {
 		a := s.ack(share, 0, nowUS)

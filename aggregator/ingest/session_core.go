@@ -3,6 +3,7 @@ package ingest
 import (
 	"fmt"
 
+	"tillwire/aggregator/orders"
 	"tillwire/protocol"
 	"tillwire/store/ledger"
 )
@@ -16,11 +17,13 @@ type session struct {
 	live   bool // a HELLO came since this process started
 	backed bool // only what a verified backup holds is safe; else what is merged
 
-	lane   *lane // what the agent announced of its backlog; nil: nothing
-	copies copies
-	beside []*session      // of copies that were not picked
-	wire   protocol.Origin // where its answers go, if not to origin
-	floor  uint64          // the next epoch lies above it
+	lane       *lane          // what the agent announced of its backlog; nil: nothing
+	orders     *orders.Orders // nil: none
+	ordersRead bool
+	copies     copies
+	beside     []*session      // of copies that were not picked
+	wire       protocol.Origin // where its answers go, if not to origin
+	floor      uint64          // the next epoch lies above it
 
 	// what is owed when the batch is committed
 	listed  bool // in the batch's list of those to answer
@@ -47,6 +50,7 @@ type lost struct {
 //	  … but merged > head                   → disk rolled back: new epoch
 //	  … but merged < tail−1                 → trimmed unmerged: new epoch, range lost
 //	other install                           → re-installed: new epoch, the least loss known
+//	same install, a replay is wanted        → new epoch from behind merged_seq
 //	other epoch                             → restored on one side: new epoch
 //
 // A new epoch re-offers every retained record under its old seq; event ids
@@ -55,6 +59,9 @@ func (s *session) greet(h *protocol.Hello, nowUS int64) (protocol.Welcome, *lost
 	m := &s.mark
 	var gone *lost
 	switch {
+	case h.Replay && m.Epoch != 0 && h.InstallID == m.InstallID && h.MergedSeq <= min(h.Head, m.Seq) && h.MergedSeq+1 >= h.Tail:
+		s.rebase(h, max(m.Epoch, h.Epoch)+1, min(m.Seq, h.Head))
+		m.Seq, m.Chain = h.MergedSeq, h.ChainMerged
 	case m.Epoch == 0:
 		if h.Tail > 1 {
 			gone = &lost{h.Epoch, 1, h.Tail - 1, trimmedUnmerged}

@@ -155,6 +155,9 @@ func (e *Engine) foldKind(in Input, en *ledger.Entry, at *place, ev *protocol.Ev
 		e.lineage.tell(at, ev)
 		e.meta = true
 		return Outcome{}, nil
+	case protocol.KindCommand: // no goods: ingest reads it
+		e.meta = true
+		return Outcome{}, nil
 	case protocol.KindHold:
 		if _, gone := e.voided[ev.ID]; gone { // the collecting sale was here first: it alone counts
 			for i := range ev.Lines {

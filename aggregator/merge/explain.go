@@ -272,7 +272,7 @@ func inWords(x *protocol.Explanation, anchors []anchor) string {
 			fmt.Fprintf(&b, " − %s %s", -q, word)
 		}
 	}
-	for k := protocol.KindSale; k <= protocol.KindDecision; k++ {
+	for k := protocol.KindSale; k.Valid(); k++ {
 		if w, ok := verbs[k]; ok {
 			term(sums[k], w)
 		}
