@@ -182,7 +182,9 @@ func (s *session) take(f *protocol.Frame, skip int, lastRecordUS, nowUS int64) {
 		m.RecordUS, m.MergedUS = lastRecordUS, nowUS
 		s.merged += len(f.Records) - skip
 	}
-	s.echoUS = f.SentUS
+	if s.echoUS = f.SentUS; s.echoUS == 0 {
+		s.echoUS = -1 // an ACK is owed to one who does not say its time, too
+	}
 }
 
 // assume makes what is merged safe where no backup is configured to say better.
