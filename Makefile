@@ -26,7 +26,7 @@ DEPS := gcc=gcc /usr/include/stdlib.h=libc6-dev redis-server=redis-server \
         protoc=protobuf-compiler zstd=zstd spin=spin \
         chromium,chromium-browser,google-chrome=chromium
 
-.PHONY: help build demo check lint fmt layout test deps bench fuzz clean
+.PHONY: help build demo check lint fmt layout test deps lazyfs bench fuzz clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,11 @@ deps: ## install the Debian packages that tests need, only the missing ones
 	  present "$${dep%=*}" || { failed=1; echo "deps: skipped $${dep#*=}: $${dep%=*} is missing, tests that need it skip"; }; \
 	done; \
 	[ -z "$$failed" ] || [ "$${CI:-}" != true ] || { echo "deps: CI=true: a missing dependency is a failure"; exit 1; }
+
+lazyfs: $(TOOLS)/lazyfs ## build the file system that forgets what was not synced (LAZYFS_SOURCE=mirror)
+
+$(TOOLS)/lazyfs:
+	@simulator/crashtest/lazyfs.sh $@
 
 bench: build ## measure, with peers in the same run; results in simulator/results
 	@mkdir -p simulator/results

@@ -257,6 +257,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.intake.Run(serving) })
 	g.Go(func() error { return a.trim(serving) })
 	g.Go(func() error { return a.imports(serving) })
+	g.Go(func() error { return a.scrub(serving, scrubEvery, scrubPause) })
 	if a.link != nil {
 		g.Go(func() error { return a.link.Run(serving) })
 		g.Go(func() error { return a.journalClock(serving) })

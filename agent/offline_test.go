@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rs/zerolog"
 )
 
 const baskets = 40
@@ -122,6 +124,34 @@ func damage(t *testing.T, c Config, document string) {
 	}
 }
 
+// damageInPlace does so under an agent that has the file open and mapped.
+func damageInPlace(t *testing.T, c Config, document string) {
+	t.Helper()
+	f, err := os.OpenFile(filepath.Join(c.DataDir, JournalFile), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close() //nolint:errcheck // the write was checked
+	b, err := os.ReadFile(f.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at, found := 0, 0; ; found++ {
+		k := bytes.Index(b[at:], []byte(document))
+		if k < 0 && found > 0 {
+			return
+		}
+		if k < 0 {
+			t.Fatalf("%s is not in the file", document)
+		}
+		at += k
+		if _, err := f.WriteAt([]byte("#"), int64(at)); err != nil {
+			t.Fatal(err)
+		}
+		at++
+	}
+}
+
 // A disk that lost a record while the agent stood still: the tills write on, what
 // can be read is kept, the damaged file too, and the agent tells.
 func TestDamagedJournalIsSalvagedAtStart(t *testing.T) {
@@ -154,6 +184,39 @@ func TestDamagedJournalIsSalvagedAtStart(t *testing.T) {
 	}
 	if lines := strings.Count(out.String(), "\n"); lines != baskets+3 || strings.Count(out.String(), `"problem"`) != 1 {
 		t.Errorf("%d lines:\n%s", lines, &out)
+	}
+}
+
+// A record that rots while nobody reads it is found by the scrub, and the journal
+// salvages itself under the running agent.
+func TestScrubFindsRot(t *testing.T) {
+	t.Parallel()
+	c, _ := journaled(t)
+	a, err := New(c, Deps{Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = a.close() }()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	if n, err := a.scrubOnce(ctx, time.Microsecond); err != nil || n != baskets {
+		t.Fatalf("a sound journal: %d, %v", n, err)
+	}
+	damageInPlace(t, c, "R03-17")
+	go func() { ended <- a.scrub(ctx, time.Millisecond, time.Microsecond) }()
+	deadline := time.Now().Add(10 * time.Second)
+	for !strings.HasPrefix(a.State().BootReason, "salvaged") || a.State().Phase != "running" {
+		if time.Now().After(deadline) {
+			t.Fatalf("%+v", a.State())
+		}
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if got := a.State(); got.Head != baskets || got.Counters.LostRecords != 1 || !strings.Contains(got.BootReason, "39 records kept, 1 lost") {
+		t.Errorf("%+v", got)
 	}
 }
 

@@ -64,6 +64,9 @@ func TestCampaigns(t *testing.T) {
 			if seed := os.Getenv("TILLWIRE_SEED"); seed != "" {
 				args = append(args, "--seed", seed)
 			}
+			if tool, err := filepath.Abs(filepath.Join("..", "..", ".bin", "lazyfs")); err == nil && os.Getenv("TILLWIRE_LAZYFS") == "" {
+				t.Setenv("TILLWIRE_LAZYFS", tool) // `make lazyfs` puts it there
+			}
 			cmd := exec.Command(filepath.Join(bin, "tillwire-simulator"), append(args, c.Name)...)
 			var words bytes.Buffer
 			cmd.Stderr = &words

@@ -28,7 +28,7 @@ func lazyFS(beside string) string {
 // that was not synced, then starts it again.
 func powerCut(ctx context.Context, r *Rig, res *Result) error {
 	if r.LazyFS == "" {
-		return skip("no LazyFS; build github.com/dsrhaslab/lazyfs and name its program in TILLWIRE_LAZYFS")
+		return skip("no LazyFS; `make lazyfs` builds it, TILLWIRE_LAZYFS names its program")
 	}
 	if err := errors.Join(needRoot(), need("fusermount3", "fuse3"), need("mkfifo", "coreutils")); err != nil {
 		return err
