@@ -23,7 +23,7 @@ LINT_STAMP  := $(TOOLS)/.golangci-lint-$(LINT_VERSION)
 
 # What tests need beyond Go: any of these programs or files = Debian package.
 DEPS := gcc=gcc /usr/include/stdlib.h=libc6-dev redis-server=redis-server \
-        protoc=protobuf-compiler zstd=zstd spin=spin \
+        protoc=protobuf-compiler zstd=zstd spin=spin ip=iproute2 nft=nftables \
         chromium,chromium-browser,google-chrome=chromium
 
 .PHONY: help build demo check lint fmt layout test deps lazyfs bench fuzz clean
