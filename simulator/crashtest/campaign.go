@@ -99,6 +99,17 @@ func need(program, debian string) error {
 	return nil
 }
 
+// needTrace asks for strace, and for the right to trace.
+func needTrace(ctx context.Context) error {
+	if err := need("strace", "strace"); err != nil {
+		return err
+	}
+	if err := tool(ctx, "strace", "-f", "-qq", "-o", os.DevNull, "true"); err != nil {
+		return skip("this machine lets nobody trace: %v", err)
+	}
+	return nil
+}
+
 func needRoot() error {
 	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
 		return skip("needs root on Linux")

@@ -59,7 +59,7 @@ func injectENOSPC(ctx context.Context, r *Rig, res *Result) error {
 // again. Tills must be refused with the right status meanwhile, and served again
 // when the disk does its work, by the same process.
 func inject(ctx context.Context, r *Rig, res *Result, call, errno string, want int) error {
-	if err := need("strace", "strace"); err != nil {
+	if err := needTrace(ctx); err != nil {
 		return err
 	}
 	plan, err := r.plan("agent")

@@ -30,7 +30,7 @@ import (
 // Each distinct state is opened as an agent would: no acked event may miss, none
 // may stand twice, nothing may look damaged.
 func crashStates(ctx context.Context, r *Rig, res *Result) error {
-	if err := need("strace", "strace"); err != nil {
+	if err := needTrace(ctx); err != nil {
 		return err
 	}
 	dir, err := r.sub("recorded")

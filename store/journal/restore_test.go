@@ -173,6 +173,19 @@ func TestTreeNamesDamage(t *testing.T) {
 	if _, err := tr.last(branch{page: meta.pages + 7}); !isCorrupt(err) {
 		t.Errorf("a page beyond: %v", err)
 	}
+	// A branch whose children are all itself: it must be found out, not walked 2^32 times.
+	loop := make([]byte, 3*4096)
+	copy(loop, s.bytes[:2*4096])
+	page := loop[2*4096:]
+	page[0], page[8], page[10] = 2, pageBranch, 100
+	for i := range 100 {
+		page[pageHead+16*i], page[pageHead+16*i+1] = byte((1600-16*i)%256), byte((1600-16*i)/256)
+		page[pageHead+16*i+8] = 2
+	}
+	tr = &tree{meta: pageMeta{pageSize: 4096, pages: 3}, read: func(off int64, n int) ([]byte, error) { return loop[off : off+int64(n)], nil }}
+	if err := tr.each(branch{page: 2}, nil, func(element) (bool, error) { return true, nil }); !isCorrupt(err) || !strings.Contains(err.Error(), "pages of a tree") {
+		t.Errorf("a page that is its own child: %v", err)
+	}
 	if free, total, err := DiskFree(t.TempDir()); err != nil || free == 0 || total < free {
 		t.Errorf("%d of %d, %v", free, total, err)
 	}

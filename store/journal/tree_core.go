@@ -13,6 +13,7 @@ type tree struct {
 	read   source
 	meta   pageMeta
 	levels [treeDepthMax][]byte // one page per level of the walk
+	loads  uint64               // pages read by this walk: a sound tree has none twice
 }
 
 // branch is one bucket of the root: its name, and its root page or inline page.
@@ -25,6 +26,7 @@ type branch struct {
 
 // buckets lists the root's buckets.
 func (t *tree) buckets() (list []branch, err error) {
+	t.loads = 0
 	_, err = t.walk(t.meta.root, nil, nil, 0, func(e element) (bool, error) {
 		if !e.bucket || len(e.value) < inlineHead {
 			return false, damaged("element of the root", fmt.Sprintf("%x", e.key), "a bucket")
@@ -45,6 +47,7 @@ func (t *tree) buckets() (list []branch, err error) {
 // each calls fn with the elements of a bucket whose keys are ≥ from, until fn
 // answers false. They are valid during the call.
 func (t *tree) each(b branch, from []byte, fn func(element) (bool, error)) error {
+	t.loads = 0
 	_, err := t.walk(b.page, b.inline, from, 1, fn)
 	return err
 }
@@ -62,6 +65,7 @@ func (t *tree) get(b branch, key []byte) (value []byte, err error) {
 
 // last is the highest key of a bucket; nil where it is empty.
 func (t *tree) last(b branch) (k []byte, err error) {
+	t.loads = 0
 	id, page := b.page, b.inline
 	for range treeDepthMax {
 		if page == nil {
@@ -92,6 +96,10 @@ func (t *tree) load(id uint64, depth int) ([]byte, error) {
 	}
 	if id < 2 || id >= t.meta.pages {
 		return nil, damaged("page number", id, fmt.Sprintf("2 to %d", t.meta.pages-1))
+	}
+	// A page that is its own descendant would be walked for ever.
+	if t.loads++; t.loads > t.meta.pages {
+		return nil, damaged("pages of a tree", t.loads, fmt.Sprintf("at most %d", t.meta.pages))
 	}
 	size := t.meta.pageSize
 	page, err := t.read(int64(id)*int64(size), size)
