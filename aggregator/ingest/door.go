@@ -433,3 +433,18 @@ func (i *Ingest) PutFact(ctx context.Context, key string, value []byte) error {
 		return nil
 	})
 }
+
+// weigh looks how full the queue is, and now and then who is how far behind.
+func (i *Ingest) weigh(nowUS int64) {
+	i.turns.weigh(len(i.queue), cap(i.queue), i.queued.Load(), queueBytesMax)
+	if !i.turns.due(nowUS) {
+		return
+	}
+	behind := make([]int64, 0, len(i.sessions))
+	for _, s := range i.sessions {
+		if s.drains() {
+			behind = append(behind, s.mark.RecordUS)
+		}
+	}
+	i.turns.divide(behind, nowUS)
+}

@@ -111,6 +111,7 @@ type Ingest struct {
 
 	generation atomic.Uint64 // cloud generation, told in every WELCOME; the writer alone raises it
 	raises     int           // by what agents said
+	turns      turns
 	others     atomic.Pointer[map[speaks]protocol.Origin]
 
 	// of the open batch
@@ -364,9 +365,9 @@ func (i *Ingest) commit() error {
 func (i *Ingest) answer(batchUS int64) {
 	i.publish()
 	nowUS := i.o.Now().UnixMicro()
-	share := credit(len(i.queue), cap(i.queue))
+	i.weigh(nowUS)
 	for _, s := range i.owed {
-		i.send(s, share, nowUS)
+		i.send(s, nowUS)
 		if s.merged > 0 || s.welcome != nil {
 			i.o.Merged(s.origin, s.mark, s.merged)
 		} else if s.mark.SafeSeq != s.was.SafeSeq && i.o.Safe != nil {
@@ -398,7 +399,7 @@ func (i *Ingest) publish() {
 	}
 }
 
-func (i *Ingest) send(s *session, share int, nowUS int64) {
+func (i *Ingest) send(s *session, nowUS int64) {
 	if s.origin.IsFeed() {
 		return
 	}
@@ -410,7 +411,8 @@ func (i *Ingest) send(s *session, share int, nowUS int64) {
 		i.order(s.address(), true, nowUS)
 	}
 	if s.echoUS != 0 || s.nack != protocol.NackNone {
-		a := s.ack(share, 0, nowUS)
+		credit, pace := i.turns.share(s)
+		a := s.ack(credit, pace, nowUS)
 		i.down(s.address(), protocol.DnAck, &a)
 	}
 }

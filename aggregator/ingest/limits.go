@@ -17,6 +17,9 @@ const (
 	hashStepsMax     = 10_000      // before a copy begins all the same
 	raisesMax        = 8           // times that agents may raise the cloud generation while one process runs
 	generationLeap   = 1 << 20     // most that an agent may raise it by: the numbers must not run out
+	turnsEveryUS     = 1_000_000   // how often the drains' middle is looked for
+	paceHalf         = 250         // ms between frames of a younger drain, while the queue is half full
+	paceFull         = 1_000       // … and three quarters
 	leaseBits        = 32          // of a lease that count HELLOs; the generation stands above
 	numberMax        = 1 << 62     // seqs, epochs and leases that an agent may claim: they must not run out
 	holdsHeldMax     = 20_000      // SKUs held at one store that its agent is told

@@ -243,15 +243,3 @@ func (s *session) pending() ledger.Mark {
 	m.Forks = append([]ledger.Fork(nil), m.Forks...)
 	return m
 }
-
-// credit shares the door: everybody sends freely while the queue is short.
-func credit(queued, capacity int) int {
-	switch {
-	case queued > capacity*3/4:
-		return 1
-	case queued > capacity/2:
-		return 2
-	default:
-		return protocol.CreditMax
-	}
-}
