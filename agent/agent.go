@@ -144,7 +144,7 @@ func (a *Agent) openLink() error {
 	l, err := link.New(link.Options{
 		Origin: a.origin(), Broker: a.cfg.Link.Broker, Token: a.cfg.Link.Token, Journal: a.journal, Codec: codec,
 		Dial: a.deps.Dial, TLS: tlsConfig, Now: a.deps.Now, Log: a.deps.Log, Version: a.deps.Version,
-		BootID: a.boot, BootReason: a.journal.State().BootReason, Timing: a.deps.Timing, Counters: a.counters,
+		BootID: a.boot, Timing: a.deps.Timing, Counters: a.counters,
 		Desired: func(d *protocol.Desired) { a.orders.Desired(d) }, Command: func(c *protocol.Command) { a.orders.Command(c) },
 		DesiredState: func() (uint64, string) { return a.orders.State() },
 		Holds:        func(h *protocol.Holds) error { return a.intake.TakeHolds(h) },

@@ -1,10 +1,12 @@
 package crashtest
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -41,7 +43,7 @@ func rot(ctx context.Context, r *Rig, res *Result) error {
 		return err
 	}
 	err = b.agree(ctx, &ledger{docs: d.documents()}, res)
-	res.Note = fmt.Sprintf("%d of %d damages met something in use and led to a salvage, an incident and a new epoch; %d records named as lost; epoch %d; %s", d.salvages, r.Cycles, d.named, d.epoch, res.Note)
+	res.Note = fmt.Sprintf("%d of %d damages met something in use and led to a salvage, an incident and a new epoch; %d records named as lost; under the working agent tills waited %v at most; epoch %d; %s", d.salvages, r.Cycles+(r.Cycles+2)/4, d.named, d.lived.Round(time.Millisecond), d.epoch, res.Note)
 	return err
 }
 
@@ -50,9 +52,10 @@ type decay struct {
 	c                      *crew
 	rng                    *rand.Rand
 	all                    map[string]bool // documents that stood in a journal
-	what                   string
+	what, reason           string
 	salvages, named, aside int
 	epoch                  uint64
+	lived                  time.Duration // longest wait for a salvage under the working agent
 }
 
 func (d *decay) documents() map[string]uint64 {
@@ -112,10 +115,66 @@ func (d *decay) cycle(ctx context.Context, n int, res *Result) error {
 		d.epoch = max(d.epoch, f.Journal.Epoch)
 		return err == nil && f.Journal.Backlog == 0
 	})
+	if err == nil && n%4 == 1 {
+		err = d.live(ctx)
+	}
 	if err := errors.Join(err, d.agent.kill(), d.collect(ctx, res)); err != nil {
 		return err
 	}
 	return d.damage(n)
+}
+
+// live damages a record under the working agent, which meets it when a till sends
+// the document again: the agent must salvage without a restart, take the document
+// as new, and the aggregator, which had it, must not count it twice.
+func (d *decay) live(ctx context.Context) error {
+	d.c.mu.Lock()
+	doc := ""
+	for k := range d.c.acked {
+		doc = max(doc, k)
+	}
+	d.c.mu.Unlock()
+	d.what = "record of " + doc + " under the working agent"
+	if err := overwrite(filepath.Join(d.plan.dir, agent.JournalFile), doc); err != nil {
+		return err
+	}
+	client := &http.Client{Timeout: answerMax}
+	defer client.CloseIdleConnections()
+	started, answers := time.Now(), map[int]int{}
+	err := await(ctx, healMax, "the damaged document is taken again", func() bool {
+		status, _ := d.c.send(ctx, client, sale(doc))
+		answers[status]++
+		return status == http.StatusCreated
+	})
+	if err != nil || answers[http.StatusOK] > 0 {
+		return fmt.Errorf("answers %v: %w", answers, err)
+	}
+	d.lived = max(d.lived, time.Since(started))
+	return d.told(ctx, 1)
+}
+
+// overwrite harms every copy of a record in the file, in place.
+func overwrite(path, doc string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0) //nolint:gosec // in our scratch folder
+	if err != nil {
+		return err
+	}
+	defer f.Close() //nolint:errcheck // writes are checked
+	b, err := io.ReadAll(f)
+	if err != nil {
+		return err
+	}
+	word := append([]byte{byte(len(doc))}, doc...)
+	for at := 0; ; {
+		k := bytes.Index(b[at:], word)
+		if k < 0 {
+			return nil
+		}
+		at += k + 1
+		if _, err := f.WriteAt([]byte{'#'}, int64(at)); err != nil {
+			return err
+		}
+	}
 }
 
 // told demands that a salvage is known to the aggregator, and the file kept.
@@ -134,11 +193,14 @@ func (d *decay) told(ctx context.Context, n int) error {
 		}
 		return nil
 	}
+	if len(kept) == d.aside && d.salvages > 0 && f.Journal.BootReason == d.reason {
+		return nil // told before
+	}
 	if n == 0 || len(kept) != d.aside+1 {
 		return fmt.Errorf("salvaged, %d files set aside of %d before: %s", len(kept), d.aside, f.Journal.BootReason)
 	}
 	d.salvages++
-	d.aside = len(kept)
+	d.aside, d.reason = len(kept), f.Journal.BootReason
 	return await(ctx, drainMax, "the aggregator tells of the salvage", func() bool {
 		s, err := ask(d.chainAddr, "/v1/stores/"+store)
 		for _, i := range s.Incidents {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,7 +17,6 @@ import (
 // answered is sent again, as a till's software would, under the same id.
 type crew struct {
 	addr    string
-	pad     string // makes documents larger
 	mu      sync.Mutex
 	acked   map[string]uint64 // document → seq that its till was told
 	pending []string          // per till: what it has to send again; "" = nothing
@@ -58,8 +58,7 @@ func (c *crew) post(ctx context.Context, client *http.Client, till int) {
 		c.pending[till] = doc
 	}
 	c.mu.Unlock()
-	body := fmt.Sprintf(`{"document_id":%q,"register":"R%02d","occurred_at":"2026-11-23T10:15:02Z","order_id":%q,"lines":[{"sku":"4006381333931","quantity":1}]}`, doc, till, "o"+c.pad)
-	status, seq := c.send(ctx, client, body)
+	status, seq := c.send(ctx, client, sale(doc))
 	if status == 0 { // nobody there: a till waits a moment
 		t := time.NewTimer(2 * time.Millisecond)
 		defer t.Stop()
@@ -86,6 +85,12 @@ func (c *crew) post(ctx context.Context, client *http.Client, till int) {
 	}
 	c.acked[doc], c.pending[till] = seq, ""
 	c.last.Store(time.Now().UnixNano())
+}
+
+// sale is a document of one piece.
+func sale(doc string) string {
+	till, _, _ := strings.Cut(doc, "-")
+	return fmt.Sprintf(`{"document_id":%q,"register":%q,"occurred_at":"2026-11-23T10:15:02Z","lines":[{"sku":"4006381333931","quantity":1}]}`, doc, till)
 }
 
 // send answers status 0 where there was no whole answer.
