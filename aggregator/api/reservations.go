@@ -38,8 +38,8 @@ func (a *API) reserve(w http.ResponseWriter, r *http.Request) error {
 	if p != nil {
 		return p
 	}
-	if req.Traceparent == "" {
-		req.Traceparent = r.Header.Get("Traceparent")
+	if tp := r.Header.Get("Traceparent"); req.Traceparent == "" && protocol.ValidTraceparent(tp) { // an invalid header is ignored, as W3C asks
+		req.Traceparent = tp
 	}
 	answer, created, err := a.o.Reservations.Reserve(r.Context(), req)
 	if err != nil {

@@ -60,7 +60,7 @@ func (f *Fold) replay(en *ledger.Entry) error {
 	if ev.Store == protocol.ChainStore {
 		return f.apply(ev, en.Position)
 	}
-	f.observe(ev, en.MergedUS)
+	f.observe(ev, en.MergedUS, f.FromFeed(en.Origin))
 	return nil
 }
 
@@ -96,9 +96,10 @@ func (f *Fold) apply(ev *protocol.Event, at ledger.Position) error {
 }
 
 // observe lets the books see a merged event. It names the reservation that a
-// store rejected, if so.
-func (f *Fold) observe(ev *protocol.Event, mergedUS int64) (rejected string) {
-	if ev.Source != "" && ev.Source != "reservations" && ev.Source != "decisions" {
+// store rejected, if so. A document that an agent journaled may name a source too,
+// the supplier of a receipt say; only a feed speaks as one.
+func (f *Fold) observe(ev *protocol.Event, mergedUS int64, feed bool) (rejected string) {
+	if feed && ev.Source != "" && ev.Source != "reservations" && ev.Source != "decisions" {
 		f.Drift.Moved(ev.Store, ev.Source)
 	}
 	switch ev.Kind { //nolint:exhaustive // the others concern positions only

@@ -325,6 +325,9 @@ func (e *Engine) extraOf(id ledger.CellID) *extra {
 // Cells is how many positions there are.
 func (e *Engine) Cells() int { return len(e.cells) - 1 }
 
+// FromFeed tells whether a journal is a feed's.
+func (e *Engine) FromFeed(o ledger.OriginID) bool { return e.origins[o].IsFeed() }
+
 // HasAgents tells whether an agent journals at a location.
 func (e *Engine) HasAgents(loc protocol.StoreID) bool { return e.stores[loc] }
 
