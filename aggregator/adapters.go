@@ -192,6 +192,7 @@ func (a *Aggregator) metrics(w http.ResponseWriter, _ *http.Request) {
 	put("ingest_parked_total", n.Parked)
 	put("ingest_commits_total", n.Commits)
 	put("ingest_nacks_total", n.Nacks)
+	a.refusals.each(func(why protocol.NackReason, n uint64) { put(`ingest_refused_total{reason="`+string(why)+`"}`, n) })
 	put("ingest_busy_total", n.Busy)
 	put("ingest_commit_seconds_total", float64(n.CommitUS)/1e6)
 	put("ingest_queue_items", n.QueueItems)

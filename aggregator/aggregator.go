@@ -68,15 +68,16 @@ type Aggregator struct {
 	ready chan struct{}
 	up    atomic.Bool
 
-	ledger  *bolt.Ledger
-	keys    *credential.Keyring
-	model   *availability.Model
-	fleet   *fleet.Fleet
-	ingest  *ingest.Ingest
-	broker  *broker.Broker
-	bundles bundles
-	api     *api.API
-	web     *web.Web
+	ledger   *bolt.Ledger
+	keys     *credential.Keyring
+	model    *availability.Model
+	fleet    *fleet.Fleet
+	ingest   *ingest.Ingest
+	broker   *broker.Broker
+	bundles  bundles
+	refusals refusals
+	api      *api.API
+	web      *web.Web
 
 	ledgerID string
 	backups  *backup.Keeper
@@ -235,6 +236,7 @@ func (a *Aggregator) publish(cells []ingest.Position) {
 }
 
 func (a *Aggregator) refused(o protocol.Origin, reason protocol.NackReason, detail string) {
+	a.refusals.add(reason)
 	a.fleet.Refused(o, reason)
 	a.deps.Log.Debug().Str("store", string(o.Store)).Str("agent", string(o.Agent)).Str("reason", string(reason)).Str("detail", detail).Msg("not merged")
 }

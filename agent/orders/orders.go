@@ -37,6 +37,7 @@ type Orders struct {
 	mu      sync.Mutex // guards all below
 	kept    kept
 	refused string // why a newer desired state is not applied
+	counts  Counts
 	waiting map[string]bool
 }
 
@@ -63,6 +64,16 @@ func (x *Orders) State() (version uint64, refused string) {
 	return x.kept.Version, x.refused
 }
 
+// Counts are what was not done since the process started.
+type Counts struct{ DesiredRefused, CommandsRefused, CommandsExpired, CommandsFailed uint64 }
+
+// Counts tells them.
+func (x *Orders) Counts() Counts {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.counts
+}
+
 // Desired applies a desired state, or refuses it. It is kept before it is applied:
 // what a heartbeat says is applied survives a restart.
 func (x *Orders) Desired(d *protocol.Desired) {
@@ -83,6 +94,7 @@ func (x *Orders) Desired(d *protocol.Desired) {
 		}
 	}
 	if x.refused = why; why != "" {
+		x.counts.DesiredRefused++
 		x.o.Log.Warn().Uint64("version", d.Version).Str("why", why).Msg("desired state refused; the one before holds")
 		return
 	}
@@ -103,12 +115,13 @@ func (x *Orders) keep() error {
 
 // Command takes a command. It never waits: one that does not fit comes again.
 func (x *Orders) Command(c *protocol.Command) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	if protocol.CheckName(c.CommandID) != nil {
+		x.counts.CommandsRefused++
 		x.o.Log.Warn().Uint64("command_seq", c.CommandSeq).Msg("command without a usable id refused")
 		return
 	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
 	if x.waiting[c.CommandID] {
 		return
 	}
@@ -164,6 +177,7 @@ func (x *Orders) obey(ctx context.Context, c *protocol.Command) error {
 	said = strings.ToValidUTF8(said[:min(len(said), reasonBytes)], "")
 	x.mu.Lock()
 	x.kept.end(ended{c.CommandID, state, said})
+	x.counts.add(state)
 	err := x.keep()
 	x.mu.Unlock()
 	if err != nil {
@@ -171,6 +185,17 @@ func (x *Orders) obey(ctx context.Context, c *protocol.Command) error {
 	}
 	x.o.Log.Info().Str("command", c.CommandID).Str("kind", c.Kind).Str("state", state).Str("why", said).Msg("command answered")
 	return x.tell(ctx, c.CommandID, state, said)
+}
+
+func (n *Counts) add(state string) {
+	switch state {
+	case protocol.CommandRefused:
+		n.CommandsRefused++
+	case protocol.CommandExpired:
+		n.CommandsExpired++
+	case protocol.CommandFailed:
+		n.CommandsFailed++
+	}
 }
 
 func (x *Orders) do(ctx context.Context, c *protocol.Command) (state, said string) {

@@ -101,6 +101,11 @@ func TestCommandsAreDoneOnce(t *testing.T) {
 		if got := strings.Join(h.journal, "\n"); got != strings.Join(want, "\n") {
 			t.Errorf("journaled:\n%s\nwant:\n%s", got, strings.Join(want, "\n"))
 		}
+		x := New(h.options())
+		work(t, x, command("c5", "x"), command("no/id", "x"))
+		if n := x.Counts(); n != (Counts{CommandsRefused: 2 + 1}) {
+			t.Errorf("%+v", n)
+		}
 		if got := strings.Join(h.done, ", "); got != "replay 7, bundle c2" {
 			t.Errorf("done: %s", got)
 		}

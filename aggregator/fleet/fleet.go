@@ -181,7 +181,7 @@ func (f *Fleet) Hello(o protocol.Origin, h protocol.Hello, us int64) {
 // Heartbeat tells an agent's heartbeat; hb is the fleet's to keep.
 func (f *Fleet) Heartbeat(o protocol.Origin, hb *protocol.Heartbeat, us int64) {
 	hb.Registers = hb.Registers[:min(len(hb.Registers), registersMax)]
-	hb.LastError = clip(hb.LastError)
+	hb.LastError, hb.ConfigRefused = clip(hb.LastError), clip(hb.ConfigRefused)
 	if len(hb.Counters) > countersMax {
 		keys := slices.Sorted(maps.Keys(hb.Counters))
 		for _, k := range keys[countersMax:] {

@@ -27,6 +27,7 @@ const (
 	CodeDistrusted     = "aggregator_distrusted"
 	CodeQuarantined    = "clone_quarantined"
 	CodeCopy           = "clone_beside"
+	CodeDesired        = "desired_state_refused"
 
 	// of the chain as a whole
 	CodeBackupFailed    = "backup_failed"
@@ -39,7 +40,7 @@ const (
 var Codes = []string{
 	CodeStoreOffline, CodeNeverSeen, CodeStuck, CodePOSSilent, CodeFeedSilent, CodeClockSkew, CodeDiskLow, CodeDiskSlow,
 	CodeSalvaged, CodeSuperseded, CodeUnrecoverable, CodeFramesRefused, CodeTooManyAgents, CodeVersionRefused,
-	CodeDistrusted, CodeQuarantined, CodeCopy,
+	CodeDistrusted, CodeQuarantined, CodeCopy, CodeDesired,
 	CodeBackupFailed, CodeBackupOverdue, CodeCloudRestored, CodeCloudRolledBack,
 }
 
@@ -61,6 +62,7 @@ var Remedies = map[string]string{
 	CodeVersionRefused: "Update the agent of this store.",
 	CodeDistrusted:     "Find out who else answers in the aggregator's name; else send us both logs.",
 	CodeQuarantined:    "Pick the machine that is to go on: POST /v1/stores/{store}/agents/{agent}/pick.",
+	CodeDesired:        "Correct the desired state (PUT /v1/stores/{store}/agents/{agent}/desired), or update the agent so that it knows the key.",
 	CodeCopy:           "Give this machine an agent name of its own, or stop its agent; nothing of it is lost meanwhile.",
 
 	CodeBackupFailed:    "Look at the folder of the backups: is it mounted, writable, not full? A copy is tried again by itself.",
@@ -98,6 +100,9 @@ func findings(f *facts, v *verdict, e *env) []finding {
 	if hb := f.hb; hb != nil {
 		if hb.DiskFreeBytes > 0 && hb.DiskFreeBytes < diskLowBytes {
 			add(CodeDiskLow, 0)
+		}
+		if hb.ConfigRefused != "" {
+			add(CodeDesired, 0)
 		}
 		if hb.FsyncP99US > fsyncSlowUS {
 			add(CodeDiskSlow, 0)
@@ -153,6 +158,8 @@ func describe(code string, f *facts, v *verdict, nowUS int64) string {
 		return "Two machines speak for this agent; the older one's frames are refused."
 	case CodeFramesRefused:
 		return Count(uint64(f.refusedRecent)) + " frames refused lately: " + refusalWords(f.refused) + "."
+	case CodeDesired:
+		return "It refuses the desired state and keeps the one before: " + f.hb.ConfigRefused + "."
 	case CodeQuarantined:
 		return "Several machines speak under this name and took turns; none is merged until one is picked. Each keeps its events."
 	case CodeCopy:

@@ -180,6 +180,7 @@ func TestOrders(t *testing.T) {
 		})
 	}
 
+	p.refusedIsAnIncident(agents)
 	var cmd protocol.CommandState
 	if code := p.call(http.MethodPost, agents+"/commands", `{"command_id":"r1","kind":"replay","from_seq":5}`, &cmd); code != http.StatusAccepted || cmd.State != protocol.CommandIssued {
 		t.Fatalf("%d %+v", code, cmd)
@@ -220,6 +221,36 @@ func TestOrders(t *testing.T) {
 	}
 	if code := p.call(http.MethodGet, agents+"/commands/..%2f..%2fledger/bundle", "", nil); code != http.StatusNotFound {
 		t.Errorf("a path as a command: %d", code)
+	}
+}
+
+// refusedIsAnIncident sees that a key which the agent does not know is counted, and
+// told to people, until it is put right.
+func (p *pair) refusedIsAnIncident(agents string) {
+	p.t.Helper()
+	status := func() (codes string, refused uint64) {
+		var v struct {
+			Counters  map[string]uint64 `json:"counters"`
+			Incidents []protocol.Incident
+		}
+		p.call(http.MethodGet, agents, "", &v)
+		for _, in := range v.Incidents {
+			codes += in.Code + " "
+		}
+		return codes, v.Counters["desired_refused"]
+	}
+	for _, c := range []struct {
+		values string
+		told   bool
+	}{{`{"heartbeat_s":6,"shape":"round"}`, true}, {`{"heartbeat_s":6}`, false}} {
+		p.call(http.MethodPut, agents+"/desired", `{"values":`+c.values+`}`, nil)
+		wait(p.t, "incident of "+c.values, func() string {
+			codes, refused := status()
+			if strings.Contains(codes, "desired_state_refused") == c.told && refused > 0 {
+				return ""
+			}
+			return fmt.Sprintf("%s, %d refused", codes, refused)
+		})
 	}
 }
 
