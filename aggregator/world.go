@@ -89,6 +89,11 @@ func (r *rules) Rev() uint64 { return r.rev.Load() }
 // For gives what is held back of an article.
 func (r *rules) For(sku protocol.SKU, _ int64) *protocol.Holdbacks { return r.set().For(sku) }
 
+// LowAt is a channel's line between in and low.
+func (r *rules) LowAt(sku protocol.SKU, loc protocol.StoreID, channel string) protocol.Quantity {
+	return r.set().LowAt(sku, loc, channel)
+}
+
 // zones are those that a store's counts may name; nil: any.
 func (a *Aggregator) zones(loc protocol.StoreID) []string {
 	for i := range a.cfg.Stores {

@@ -432,3 +432,36 @@ func TestEventsReadAsJSON(t *testing.T) {
 		t.Error("took a state that does not exist")
 	}
 }
+
+// lowRules give the web channel a line of its own.
+type lowRules struct{ plainRules }
+
+func (lowRules) LowAt(_ protocol.SKU, loc protocol.StoreID, channel string) protocol.Quantity {
+	switch {
+	case channel == "web" && loc == "":
+		return 8000
+	case channel == "web":
+		return 6000
+	}
+	return 2000
+}
+
+func TestAChannelsLowLineIsItsOwn(t *testing.T) {
+	following(t, func(t *testing.T, m *Model) {
+		m.UseRules(lowRules{plainRules{"A": {Default: protocol.Holdback{LowAt: 2000}}}})
+		put := func(n protocol.Quantity) { m.Apply([]Cell{{SKU: "A", Location: "S1", OnHand: n}}) }
+		put(9000)
+		all := subscribe(t, m, Filter{States: true})
+		web := subscribe(t, m, Filter{States: true, Channel: "web"})
+		here := subscribe(t, m, Filter{States: true, Channel: "web", Locations: []protocol.StoreID{"S1"}})
+		put(7000)
+		expect(t, web, "A web  in>low 7")
+		expect(t, here, "A web  in>low 7") // the chain's; the shop's own line is lower
+		quiet(t, all)
+		put(5000)
+		expect(t, here, "A web S1 in>low 5")
+		quiet(t, all)
+		put(2000)
+		expect(t, all, "A   in>low 2")
+	})
+}

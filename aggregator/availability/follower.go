@@ -255,7 +255,7 @@ func (f *follower) look(e *entry) {
 		}
 	}
 	for k, w := range f.chain {
-		f.judge(e, w, f.sums[k], h.Default.LowAt)
+		f.judge(e, w, f.sums[k], s.lowAt(e.sku, w, h.Default.LowAt))
 	}
 	for _, w := range f.local {
 		available := protocol.Quantity(0)
@@ -263,7 +263,7 @@ func (f *follower) look(e *entry) {
 			held := f.promise(&p, s, r, list, h)
 			available = p.availableFor(w.channel, held)
 		}
-		f.judge(e, w, available, h.For(w.location).LowAt)
+		f.judge(e, w, available, s.lowAt(e.sku, w, h.For(w.location).LowAt))
 	}
 }
 
@@ -315,13 +315,13 @@ func (f *follower) lookKit(s *settings, e *entry) {
 			switch {
 			case w.channel != first.channel:
 			case w.location == "":
-				f.judge(e, w, sum, h.Default.LowAt)
+				f.judge(e, w, sum, s.lowAt(e.sku, w, h.Default.LowAt))
 			default:
 				available := protocol.Quantity(0)
 				if x := v.at(w.location); x != nil {
 					available = x.Available
 				}
-				f.judge(e, w, available, h.For(w.location).LowAt)
+				f.judge(e, w, available, s.lowAt(e.sku, w, h.For(w.location).LowAt))
 			}
 		}
 	}

@@ -11,6 +11,12 @@ type Rules interface {
 	For(sku protocol.SKU, nowUS int64) *protocol.Holdbacks
 }
 
+// LowRules are Rules that also know channels whose line between in and low is
+// their own; "" for the location means the whole chain.
+type LowRules interface {
+	LowAt(sku protocol.SKU, loc protocol.StoreID, channel string) protocol.Quantity
+}
+
 // BufferFunc is the quantile alpha of what may have been sold at a location
 // between two moments: rate is in base units per hour, profile its share by hour
 // of the local week (nil = even), countAgeDays how long nobody counted.
@@ -19,7 +25,8 @@ type BufferFunc func(rate float32, profile *[168]float32, utcOffsetMin int, from
 // settings are what the model asks others. They are replaced whole.
 type settings struct {
 	rules  Rules
-	asked  uint64 // counts UseRules: answers of others are not kept
+	low    LowRules // nil: all channels share the location's line
+	asked  uint64   // counts UseRules: answers of others are not kept
 	buffer BufferFunc
 	kits   func(protocol.SKU) []protocol.KitComponent
 	kitsOf func(protocol.SKU) []protocol.SKU
@@ -34,7 +41,21 @@ func (m *Model) change(f func(s *settings)) {
 }
 
 // UseRules names who knows the policies; nil: nothing is held back.
-func (m *Model) UseRules(r Rules) { m.change(func(s *settings) { s.rules = r; s.asked++ }) }
+func (m *Model) UseRules(r Rules) {
+	m.change(func(s *settings) {
+		s.rules = r
+		s.low, _ = r.(LowRules)
+		s.asked++
+	})
+}
+
+// lowAt is the line for a channel; shared is that of all.
+func (s *settings) lowAt(sku protocol.SKU, w *watch, shared protocol.Quantity) protocol.Quantity {
+	if s.low == nil || w.channel == "" {
+		return shared
+	}
+	return s.low.LowAt(sku, w.location, w.channel)
+}
 
 // UseBuffer names the risk buffer's arithmetic; nil: there is none.
 func (m *Model) UseBuffer(f BufferFunc) { m.change(func(s *settings) { s.buffer = f }) }
