@@ -187,7 +187,7 @@ func (a *Agent) counters() map[string]uint64 {
 	for name, n := range map[string]uint64{
 		"id_reused": c.IDReused, "refused_disk_full": c.RefusedFull, "refused_recovering": c.RefusedRecovering,
 		"refused_queue_full": c.RefusedQueueFull, "commit_errors": c.CommitErrors, "recoveries": c.Recoveries,
-		"corrupt_records": c.CorruptRecords, "salvaged_records": c.SalvagedRecords, "lost_records": c.LostRecords,
+		protocol.CounterCorrupt: c.CorruptRecords, protocol.CounterSalvaged: c.SalvagedRecords, protocol.CounterLost: c.LostRecords,
 		"ballast_freed": c.BallastFreed, "disk_errors": c.DiskErrors,
 		"desired_refused": o.DesiredRefused, "commands_refused": o.CommandsRefused, "commands_expired": o.CommandsExpired, "commands_failed": o.CommandsFailed,
 	} {

@@ -119,6 +119,13 @@ type Heartbeat struct {
 	Counters        map[string]uint64 `json:"counters,omitempty"` // every rejection and quarantine
 }
 
+// Names of heartbeat counters that the aggregator itself understands.
+const (
+	CounterCorrupt  = "corrupt_records"  // met by readers
+	CounterSalvaged = "salvaged_records" // kept by salvages since the process started
+	CounterLost     = "lost_records"     // lost by them
+)
+
 // Will is published by the broker when the connection dies (topic up/will).
 type Will struct {
 	V      int    `json:"v"`

@@ -270,7 +270,10 @@ func TestConditions(t *testing.T) {
 		"slow":    {func(h *protocol.Heartbeat) { h.FsyncP99US = 900_000 }, CodeDiskSlow},
 		"clock":   {func(h *protocol.Heartbeat) { h.SentUS += 180e6 }, CodeClockSkew},
 		"salvage": {func(h *protocol.Heartbeat) { h.BootReason = "salvaged" }, CodeSalvaged},
-		"clone":   {func(h *protocol.Heartbeat) { h.Lease, h.BootID = 0, "another" }, CodeSuperseded},
+		"salvage of the working agent": {func(h *protocol.Heartbeat) {
+			h.Counters = map[string]uint64{protocol.CounterSalvaged: 3, protocol.CounterLost: 1}
+		}, CodeSalvaged},
+		"clone": {func(h *protocol.Heartbeat) { h.Lease, h.BootID = 0, "another" }, CodeSuperseded},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)

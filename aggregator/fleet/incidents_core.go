@@ -136,7 +136,16 @@ func salvaged(f *facts) bool {
 	if strings.Contains(f.reason, "salvag") || strings.Contains(f.reason, "corrupt") {
 		return true
 	}
-	return f.hb != nil && (f.hb.Counters["journal_salvaged"] > 0 || f.hb.Counters["journal_corrupt"] > 0)
+	return f.hb != nil && (f.hb.Counters[protocol.CounterSalvaged] > 0 || f.hb.Counters[protocol.CounterLost] > 0 || f.hb.Counters[protocol.CounterCorrupt] > 0)
+}
+
+// salvageWords say how much a running agent has kept and lost; of a salvage at its
+// start only the boot reason tells.
+func salvageWords(f *facts) string {
+	if f.hb == nil || f.hb.Counters[protocol.CounterSalvaged]+f.hb.Counters[protocol.CounterLost] == 0 {
+		return ""
+	}
+	return " " + Count(f.hb.Counters[protocol.CounterSalvaged]) + " records were kept, " + Count(f.hb.Counters[protocol.CounterLost]) + " at least are lost."
 }
 
 // describe says a finding in words, with numbers.
@@ -153,7 +162,7 @@ func describe(code string, f *facts, v *verdict, nowUS int64) string {
 	case CodeDiskSlow:
 		return "Writing to its disk takes up to " + strconv.FormatInt(f.hb.FsyncP99US/1000, 10) + " ms (99th percentile)."
 	case CodeSalvaged:
-		return "Its journal was damaged and salvaged: what could be read was kept, the damaged file is quarantined beside it."
+		return "Its journal was damaged and salvaged: what could be read was kept, the damaged file is quarantined beside it." + salvageWords(f)
 	case CodeSuperseded:
 		return "Two machines speak for this agent; the older one's frames are refused."
 	case CodeFramesRefused:
