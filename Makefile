@@ -24,9 +24,10 @@ LINT_STAMP  := $(TOOLS)/.golangci-lint-$(LINT_VERSION)
 # What tests need beyond Go: any of these programs or files = Debian package.
 DEPS := gcc=gcc /usr/include/stdlib.h=libc6-dev redis-server=redis-server \
         protoc=protobuf-compiler zstd=zstd spin=spin ip=iproute2 nft=nftables \
+        strace=strace mkfs.ext4=e2fsprogs \
         chromium,chromium-browser,google-chrome=chromium
 
-.PHONY: help build demo check lint fmt layout test deps lazyfs bench fuzz clean
+.PHONY: help build demo check lint fmt layout test deps lazyfs bench soak fuzz clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -87,6 +88,14 @@ bench: build ## measure, with peers in the same run; results in simulator/result
 	@dirs=$$(grep -rl --include='*_test.go' '^func Benchmark' . | xargs -r -n1 dirname | sort -u); \
 	[ -n "$$dirs" ] || { echo "bench: no Go benchmarks"; exit 1; }; \
 	$(GO) test -p 1 -run '^$$' -bench . -benchmem -timeout 30m $$dirs | tee simulator/results/go-bench.txt
+
+# What a release goes through; each part stops by itself.
+SOAK ?= 2h
+soak: build ## kill, starve and unplug for SOAK=2h, thirty days in the dark, 4,000 stores at once
+	@mkdir -p .data/soak
+	bin/tillwire-simulator crash --release --for $(SOAK) --results .data/soak
+	TILLWIRE_DAYS_DARK=30 $(GO) test -count=1 -timeout 30m -run 'TestBubble' -v ./simulator
+	bin/tillwire-simulator experiment drain --stores 4000 --documents 200 --out .data/soak
 
 fuzz: ## run each fuzzer for FUZZTIME=30s
 	@found=$$(grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sort); \
