@@ -159,6 +159,12 @@ func TestHostileAgent(t *testing.T) {
 		{"another chain before", lied(with(func(x *protocol.Frame) { x.PrevChain[0] = 1; x.LastChain = x.PrevChain.Next(rec) }), 1, uint64(len(raw)), raw), protocol.NackChain},
 		{"no frame", []byte("TWF2 whatever"), protocol.NackUpgrade},
 	}
+	wait(t, "the mark of the WELCOME", func() string { // it is told after the WELCOME is sent
+		if m := c.mark(p.origin); m.Lease != lease {
+			return fmt.Sprintf("lease %d of %d", m.Lease, lease)
+		}
+		return ""
+	})
 	before := c.mark(p.origin)
 	for _, k := range cases {
 		p.say(protocol.UpJournal, k.frame)
@@ -179,9 +185,16 @@ func TestHostileAgent(t *testing.T) {
 	// A victim's frame, replayed under our name, and with a lease that happens to be
 	// ours: events of another store are parked one by one, and count nowhere.
 	p.say(protocol.UpJournal, stolen[0])
-	if a := next[protocol.Ack](p, protocol.DnAck); a.Nack != "" || c.in.Stats().Parked != a.MergedSeq {
+	a := next[protocol.Ack](p, protocol.DnAck)
+	if a.Nack != "" || c.in.Stats().Parked != a.MergedSeq {
 		t.Errorf("%+v, %d parked", a, c.in.Stats().Parked)
 	}
+	wait(t, "the mark that was acknowledged", func() string { // it is told after the ACK is sent
+		if m := c.mark(p.origin); m.Seq != a.MergedSeq {
+			return fmt.Sprintf("seq %d of %d", m.Seq, a.MergedSeq)
+		}
+		return ""
+	})
 	if got := c.sold("S1"); got != 30 {
 		t.Errorf("S1 sold %d", got)
 	}
