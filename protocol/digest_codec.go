@@ -130,24 +130,15 @@ func appendDigestRow(b []byte, r *DigestRow) []byte {
 // DecodeDigest reads one part and checks that it can be true: rows in order, sums
 // and counts within the stretch.
 func (c *FrameCodec) DecodeDigest(b []byte) (*Digest, error) {
-	if len(b) > FrameBytesMax {
-		return nil, &SizeError{What: "digest", Got: len(b), Max: FrameBytesMax}
+	body, err := unseal(b, "digest", DigestMagic)
+	if err != nil {
+		return nil, err
 	}
-	if len(b) < len(DigestMagic)+5 {
-		return nil, fmt.Errorf("decode digest: %w", ErrTruncated)
-	}
-	if string(b[:4]) != DigestMagic {
-		return nil, fmt.Errorf("decode digest: %w", ErrMagic)
-	}
-	body, sum := b[:len(b)-4], binary.LittleEndian.Uint32(b[len(b)-4:])
-	if got := Checksum(body); got != sum {
-		return nil, fmt.Errorf("decode digest: %w: got %08x, want %08x", ErrChecksum, got, sum)
-	}
-	rawLen, n := protowire.ConsumeVarint(body[4:])
+	rawLen, n := protowire.ConsumeVarint(body)
 	if n < 0 || rawLen == 0 || rawLen > FrameRawBytesMax {
 		return nil, fmt.Errorf("decode digest: %w: %d raw bytes", ErrMalformed, rawLen)
 	}
-	raw, err := c.dec.DecodeAll(body[4+n:], make([]byte, 0, rawLen))
+	raw, err := c.dec.DecodeAll(body[n:], make([]byte, 0, rawLen))
 	if err != nil {
 		return nil, fmt.Errorf("decode digest: %w: %w", ErrMalformed, err)
 	}

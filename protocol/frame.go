@@ -139,20 +139,11 @@ func (f *Frame) appendHeader(b []byte, rawLen int) []byte {
 // count and the hash chain from PrevChain to LastChain, so that what it returns
 // is exactly what the journal holds. Records share one fresh buffer.
 func (c *FrameCodec) Decode(b []byte) (*Frame, error) {
-	if len(b) > FrameBytesMax {
-		return nil, &SizeError{What: "frame", Got: len(b), Max: FrameBytesMax}
+	body, err := unseal(b, "frame", FrameMagic)
+	if err != nil {
+		return nil, err
 	}
-	if len(b) < len(FrameMagic)+5 {
-		return nil, fmt.Errorf("decode frame: %w", ErrTruncated)
-	}
-	if string(b[:4]) != FrameMagic {
-		return nil, fmt.Errorf("decode frame: %w", ErrMagic)
-	}
-	body, sum := b[:len(b)-4], binary.LittleEndian.Uint32(b[len(b)-4:])
-	if got := Checksum(body); got != sum {
-		return nil, fmt.Errorf("decode frame: %w: got %08x, want %08x", ErrChecksum, got, sum)
-	}
-	head, n := protowire.ConsumeBytes(body[4:])
+	head, n := protowire.ConsumeBytes(body)
 	if n < 0 {
 		return nil, fmt.Errorf("decode frame header: %w", ErrTruncated)
 	}
@@ -164,7 +155,7 @@ func (c *FrameCodec) Decode(b []byte) (*Frame, error) {
 	if err != nil {
 		return nil, fmt.Errorf("decode frame header: %w", err)
 	}
-	raw, err := c.dec.DecodeAll(body[4+n:], make([]byte, 0, rawLen))
+	raw, err := c.dec.DecodeAll(body[n:], make([]byte, 0, rawLen))
 	if err != nil {
 		return nil, fmt.Errorf("decode frame payload: %w: %w", ErrMalformed, err)
 	}
@@ -175,6 +166,25 @@ func (c *FrameCodec) Decode(b []byte) (*Frame, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// unseal checks what frames and digests have in common, size, magic and checksum,
+// and gives what lies between.
+func unseal(b []byte, what, magic string) ([]byte, error) {
+	if len(b) > FrameBytesMax {
+		return nil, &SizeError{What: what, Got: len(b), Max: FrameBytesMax}
+	}
+	if len(b) < len(magic)+5 {
+		return nil, fmt.Errorf("decode %s: %w", what, ErrTruncated)
+	}
+	if string(b[:len(magic)]) != magic {
+		return nil, fmt.Errorf("decode %s: %w", what, ErrMagic)
+	}
+	body, sum := b[:len(b)-4], binary.LittleEndian.Uint32(b[len(b)-4:])
+	if got := Checksum(body); got != sum {
+		return nil, fmt.Errorf("decode %s: %w: got %08x, want %08x", what, ErrChecksum, got, sum)
+	}
+	return body[len(magic):], nil
 }
 
 func (f *Frame) splitRecords(raw []byte, count int) error {
