@@ -275,10 +275,20 @@ func (d *demo) explain(sku protocol.SKU, loc protocol.StoreID, _ int) (protocol.
 	line := func(back time.Duration, k protocol.Kind, q, eff int64, inside bool, flags ...string) protocol.ExplainLine {
 		return protocol.ExplainLine{Position: 1, Kind: k, DocumentID: string(loc) + "-R02-000817", Origin: protocol.Origin{Store: loc, Agent: "server"}, Epoch: 1, Seq: uint64(41_000 - back/time.Minute), Register: "R02", OccurredAt: now.Add(-back), Quantity: protocol.Units(q), Effect: protocol.Units(eff), InsideCut: inside, Flags: flags}
 	}
-	anchor := line(30*time.Hour, protocol.KindCount, 12, 12, false)
+	anchor, until := line(30*time.Hour, protocol.KindCount, 12, 12, false), now.Add(15*time.Minute)
 	return protocol.Explanation{
 		SKU: sku, Location: loc, Anchor: &anchor, Lines: []protocol.ExplainLine{line(4*time.Minute, protocol.KindSale, 2, -2, false), line(3*time.Hour, protocol.KindReturn, 1, 1, false), line(26*time.Hour, protocol.KindSale, 1, -1, false), line(31*time.Hour, protocol.KindSale, 1, 0, true, "by_event_time")},
-		Quantities: protocol.Quantities{OnHand: protocol.Units(10)}, Available: protocol.Units(10), AsOf: now, Sum: "12 counted − 3 sold + 1 returned = 10",
+		Quantities: protocol.Quantities{OnHand: protocol.Units(8), Reserved: protocol.Units(1), Allocated: protocol.Units(2), SafetyStock: protocol.Units(1)},
+		RiskBuffer: protocol.Units(1), Available: protocol.Units(3), AsOf: now, Sum: "12 counted − 3 sold + 1 returned = 10 on hand; − 2 announced by server and on its way",
+		OnTheWay: []protocol.ExplainDigest{{Agent: "server", MergedSeq: 40_996, AsOfSeq: 41_120, AsOf: now, OnHand: -protocol.Units(2)}},
+		Holds: []protocol.ExplainHold{
+			{ReservationID: "web-100234", Channel: "web", State: protocol.ReservationHeld, Reserved: protocol.Units(1), ExpiresAt: &until},
+			{ReservationID: "web-100187", Channel: "web", State: protocol.ReservationAccepted, Allocated: protocol.Units(2)},
+		},
+		Buffers: []protocol.ExplainBuffer{
+			{Quantity: "safety_stock", Value: protocol.Units(1), Reason: "policy fragile, version 3"},
+			{Quantity: "risk_buffer", Value: protocol.Units(1), Reason: "what may have been sold in the 410 s since the store was last known whole, at a service level of 0.95"},
+		},
 		Variance: &protocol.Variance{Counted: protocol.Units(12), Book: protocol.Units(13), LateSales: 1},
 	}, nil
 }

@@ -78,6 +78,12 @@ func TestAvailabilityFlow(t *testing.T) {
 	if n := eval[int](b, `document.querySelectorAll("#explain .inside .tag").length`); n == 0 {
 		t.Error("the line inside the cut is not marked")
 	}
+	unfolded := eval[string](b, `document.querySelector("#explain").textContent`)
+	for _, want := range []string{"announced by server, its journal from 40,996 to 41,120 is still on its way", "web-100234", "handed out", "what may have been sold in the 410 s"} {
+		if !strings.Contains(unfolded, want) {
+			t.Errorf("the explanation does not say %q", want)
+		}
+	}
 	if s := eval[string](b, `document.querySelector("#explain time").textContent`); strings.Contains(s, "UTC") {
 		t.Errorf("time %q is not in the viewer's zone", s)
 	}
