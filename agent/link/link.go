@@ -94,7 +94,8 @@ type Link struct {
 	o       Options
 	host    string
 	secure  bool
-	started time.Time // monotonic
+	started time.Time    // monotonic
+	mono    func() int64 // of a link that is worked by hand; nil: since started
 
 	core     *session
 	clock    clock
@@ -212,4 +213,9 @@ func (l *Link) pause(ctx context.Context, d time.Duration) bool {
 }
 
 // now is in microseconds since the link was made; it never goes back.
-func (l *Link) now() int64 { return time.Since(l.started).Microseconds() }
+func (l *Link) now() int64 {
+	if l.mono != nil {
+		return l.mono()
+	}
+	return time.Since(l.started).Microseconds()
+}

@@ -142,6 +142,15 @@ func (i *Ingest) frame(o protocol.Origin, f *protocol.Frame, ready []merge.Prepa
 			return err
 		}
 		lastUS = max(lastUS, out.RecordUS)
+		if out.Verdict == merge.Duplicate && len(s.mark.Forks) > 0 {
+			same, err := i.eng.Holds(out.Position, &in)
+			if err != nil {
+				return fmt.Errorf("merge %s seq %d: %w", o, in.Seq, err)
+			}
+			if same && s.extend(in.Seq) {
+				i.eng.SetForks(o, s.mark.Forks)
+			}
+		}
 		if s.lane != nil && out.Event != nil {
 			s.lane.take(out.Event, in.Seq, out.RecordUS)
 		}
@@ -303,6 +312,9 @@ func (i *Ingest) call(ctx context.Context, do func(i *Ingest, nowUS int64) error
 	}})
 	if err != nil {
 		return err
+	}
+	if i.hand {
+		i.Turn() //nolint:errcheck // done is told too
 	}
 	select {
 	case err := <-done:

@@ -73,7 +73,15 @@ func (i *Ingest) Heartbeat(o protocol.Origin, hb *protocol.Heartbeat) error {
 	epoch, head, rev, config, refused := hb.Epoch, hb.Head, hb.HoldsRev, hb.ConfigVersion, hb.ConfigRefused
 	return i.enqueue(item{do: func(i *Ingest, nowUS int64) error {
 		s := i.sessions[o]
-		if s == nil || !s.live {
+		switch {
+		case s == nil:
+			return nil
+		case !s.live:
+			// Behind a broker that outlived this process the agent believes in a
+			// session: one that has nothing to send would not learn better.
+			if s.copies.SinceUS == 0 || s.copies.Picked != "" {
+				i.nack(s, protocol.NackNoSession)
+			}
 			return nil
 		}
 		s.heard(epoch, head)

@@ -106,6 +106,7 @@ type Ingest struct {
 	queue  chan item
 	queued atomic.Int64 // bytes
 	done   chan struct{}
+	hand   bool // worked by its caller's goroutine, see Turn
 
 	n struct{ frames, events, duplicates, parked, commits, nacks, busy, commitUS, pending, cells, digests, digestsKept, digestsWrong, digestsDropped atomic.Uint64 }
 

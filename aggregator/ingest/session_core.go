@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"fmt"
+	"slices"
 
 	"tillwire/aggregator/orders"
 	"tillwire/protocol"
@@ -60,7 +61,7 @@ func (s *session) greet(h *protocol.Hello, nowUS int64) (protocol.Welcome, *lost
 	var gone *lost
 	switch {
 	case h.Replay && m.Epoch != 0 && h.InstallID == m.InstallID && h.MergedSeq <= min(h.Head, m.Seq) && h.MergedSeq+1 >= h.Tail:
-		s.rebase(h, max(m.Epoch, h.Epoch)+1, min(m.Seq, h.Head))
+		s.rebase(h, max(m.Epoch, h.Epoch)+1, s.shared(h))
 		m.Seq, m.Chain = h.MergedSeq, h.ChainMerged
 	case m.Epoch == 0:
 		if h.Tail > 1 {
@@ -72,20 +73,20 @@ func (s *session) greet(h *protocol.Hello, nowUS int64) (protocol.Welcome, *lost
 			gone = &lost{m.Epoch, m.Seq + 1, m.HeadSeen, "the journal was re-installed before they were merged"}
 		}
 		s.rebase(h, max(m.Epoch, h.Epoch)+1, 0)
-	case h.Epoch == 0 && m.Seq <= h.Head && m.Seq+1 >= h.Tail:
+	case h.Epoch == 0 && m.Seq <= h.Head && m.Seq+1 >= h.Tail && !s.differs(h):
 		// the WELCOME of this epoch never reached the agent: nothing forked
 	case h.Epoch != m.Epoch:
 		if m.Seq+1 < h.Tail {
 			gone = &lost{h.Epoch, m.Seq + 1, h.Tail - 1, trimmedUnmerged}
 		}
-		s.rebase(h, max(m.Epoch, h.Epoch)+1, min(m.Seq, h.Head))
+		s.rebase(h, max(m.Epoch, h.Epoch)+1, s.shared(h))
 	case m.Seq > h.Head:
-		s.rebase(h, m.Epoch+1, h.Head)
+		s.rebase(h, m.Epoch+1, s.shared(h))
 	case m.Seq+1 < h.Tail:
 		gone = &lost{m.Epoch, m.Seq + 1, h.Tail - 1, trimmedUnmerged}
 		s.rebase(h, m.Epoch+1, ^uint64(0))
-	case h.MergedSeq == m.Seq && m.Seq+1 >= h.Tail && h.ChainMerged != m.Chain:
-		s.rebase(h, m.Epoch+1, h.Tail-1)
+	case s.differs(h):
+		s.rebase(h, m.Epoch+1, s.shared(h))
 	}
 	m.Lease = max(m.Lease, h.Lease) + 1
 	m.BootID = h.BootID
@@ -98,10 +99,40 @@ func (s *session) greet(h *protocol.Hello, nowUS int64) (protocol.Welcome, *lost
 	return w, gone
 }
 
+// differs tells whether a HELLO that speaks of the seq where the ledger stands
+// shows another history there.
+func (s *session) differs(h *protocol.Hello) bool {
+	return h.MergedSeq == s.mark.Seq && s.mark.Seq+1 >= h.Tail && h.ChainMerged != s.mark.Chain
+}
+
+// shared is how far a journal is known to be what this ledger merged: to where both
+// stand, if its HELLO speaks of that, else to its tail. What is offered again tells
+// the rest, see extend.
+func (s *session) shared(h *protocol.Hello) uint64 {
+	if m := &s.mark; h.MergedSeq == m.Seq && m.Seq <= h.Head && m.Seq+1 >= h.Tail && h.ChainMerged == m.Chain {
+		return m.Seq
+	}
+	return min(h.Tail-1, s.mark.Seq)
+}
+
+// extend notes that a record offered again is, at its seq, the one merged before:
+// the new epoch shares its history up to there. What is new to the ledger comes
+// behind all that it shares, so that nothing is judged before this is whole. It
+// tells whether there was news.
+func (s *session) extend(seq uint64) bool {
+	last := len(s.mark.Forks) - 1
+	if last < 0 || s.mark.Forks[last].Epoch != s.mark.Epoch || s.mark.Forks[last].After >= seq {
+		return false
+	}
+	s.mark.Forks = slices.Clone(s.mark.Forks) // what the ledger holds is not ours
+	s.mark.Forks[last].After = seq
+	return true
+}
+
 const trimmedUnmerged = "the store trimmed them before this ledger had them"
 
 // rebase starts an epoch at the journal's tail. after is the last seq that the
-// new epoch shares with the old one.
+// new epoch is known to share with the old one.
 func (s *session) rebase(h *protocol.Hello, epoch, after uint64) {
 	m := &s.mark
 	epoch = max(epoch, s.floor+1)

@@ -44,6 +44,17 @@ func TestGreet(t *testing.T) {
 			1, 0, true, chainOf(0), 0, 0, none,
 		},
 		{
+			"a disk set back to before its first WELCOME is a fork where it differs",
+			ledger.Mark{Epoch: 1, InstallID: "i1", Seq: 8, Chain: chainOf(9)},
+			protocol.Hello{InstallID: "i1", Epoch: 0, Tail: 1, Head: 153, MergedSeq: 8, ChainMerged: chainOf(8)},
+			2, 0, true, chainOf(0), 0, 0, 0,
+		},
+		{
+			"another epoch shares what the ledger has, where the chains agree", known,
+			protocol.Hello{InstallID: "i1", Epoch: 2, Tail: 50, Head: 130, ChainTail: chainOf(5), MergedSeq: 100, ChainMerged: chainOf(9)},
+			4, 49, true, chainOf(5), 0, 0, 100,
+		},
+		{
 			"an agent that has not heard of the last acks resumes", known,
 			protocol.Hello{InstallID: "i1", Epoch: 3, Tail: 50, Head: 130, MergedSeq: 80, ChainMerged: chainOf(8)},
 			3, 100, false, chainOf(9), 0, 0, none,
@@ -56,7 +67,7 @@ func TestGreet(t *testing.T) {
 		{
 			"a disk rolled back offers all it has again", known,
 			protocol.Hello{InstallID: "i1", Epoch: 3, Tail: 1, Head: 70, MergedSeq: 60},
-			4, 0, true, chainOf(0), 0, 0, 70,
+			4, 0, true, chainOf(0), 0, 0, 0,
 		},
 		{
 			"what a store trimmed before we had it is named", known,
@@ -82,7 +93,7 @@ func TestGreet(t *testing.T) {
 		{
 			"a ledger restored from a backup mints beyond the agent's epoch", known,
 			protocol.Hello{InstallID: "i1", Epoch: 6, Tail: 50, Head: 130, ChainTail: chainOf(5), MergedSeq: 128},
-			7, 49, true, chainOf(5), 0, 0, 100,
+			7, 49, true, chainOf(5), 0, 0, 49,
 		},
 	}
 	for _, c := range cases {
@@ -110,6 +121,29 @@ func TestGreet(t *testing.T) {
 }
 
 const none = ^uint64(0) - 1
+
+// TestExtend: what is offered again in its place tells how far an epoch shares the
+// history before it; the ledger's own mark is never changed in place.
+func TestExtend(t *testing.T) {
+	held := []ledger.Fork{{Epoch: 2, After: 10}, {Epoch: 3, After: 4}}
+	s := &session{mark: ledger.Mark{Epoch: 3, Forks: held}}
+	for _, c := range []struct {
+		seq  uint64
+		news bool
+		want uint64
+	}{{4, false, 4}, {5, true, 5}, {5, false, 5}, {9, true, 9}, {6, false, 9}} {
+		if news := s.extend(c.seq); news != c.news || s.mark.Forks[1].After != c.want || s.mark.Forks[0].After != 10 {
+			t.Errorf("extend to %d: news %v, forks %+v, want %v and %d", c.seq, news, s.mark.Forks, c.news, c.want)
+		}
+	}
+	if held[1].After != 4 {
+		t.Errorf("the slice that the ledger holds was changed: %+v", held)
+	}
+	s.mark.Epoch = 4
+	if s.extend(20) {
+		t.Error("a fork of another epoch was extended")
+	}
+}
 
 func TestJudge(t *testing.T) {
 	recs := [][]byte{{1}, {2}, {3}}

@@ -1,6 +1,7 @@
 package merge
 
 import (
+	"bytes"
 	"fmt"
 
 	"tillwire/protocol"
@@ -226,6 +227,16 @@ func (e *Engine) read(p ledger.Position) (ledger.Entry, error) {
 		return e.staged[i], nil
 	}
 	return e.log.Read(p)
+}
+
+// Holds tells whether the entry at a position is a record in its very place: of the
+// same journal and seq, and not only of the same event.
+func (e *Engine) Holds(p ledger.Position, in *Input) (bool, error) {
+	en, err := e.read(p)
+	if err != nil {
+		return false, err
+	}
+	return en.Origin == in.Origin && en.Seq == in.Seq && bytes.Equal(en.Record, in.Record), nil
 }
 
 // find looks an event up among staged and committed ones. What stands behind
