@@ -70,18 +70,15 @@ func (i *Ingest) tellStores(nowUS int64) {
 // Heartbeat takes what an agent says of itself: its head, so that a lost disk can
 // be told by how much, and which holds it has stored.
 func (i *Ingest) Heartbeat(o protocol.Origin, hb *protocol.Heartbeat) error {
-	epoch, head, rev, config, refused := hb.Epoch, hb.Head, hb.HoldsRev, hb.ConfigVersion, hb.ConfigRefused
+	epoch, lease, boot, head, rev, config, refused := hb.Epoch, hb.Lease, hb.BootID, hb.Head, hb.HoldsRev, hb.ConfigVersion, hb.ConfigRefused
 	return i.enqueue(item{do: func(i *Ingest, nowUS int64) error {
 		s := i.sessions[o]
-		switch {
-		case s == nil:
+		if s == nil {
 			return nil
-		case !s.live:
-			// Behind a broker that outlived this process the agent believes in a
-			// session: one that has nothing to send would not learn better.
-			if s.copies.SinceUS == 0 || s.copies.Picked != "" {
-				i.nack(s, protocol.NackNoSession)
-			}
+		}
+		s = i.speaking(o, epoch, lease)
+		if why := s.astray(epoch, lease, boot); why != protocol.NackNone {
+			i.nack(s, why)
 			return nil
 		}
 		s.heard(epoch, head)

@@ -203,6 +203,24 @@ func (s *session) judge(f *protocol.Frame) (skip int, refuse protocol.NackReason
 	return skip, protocol.NackNone
 }
 
+// astray says why the session that a heartbeat speaks of is none: one that has
+// nothing to send would not learn it from a frame. That is so behind a broker that
+// outlived this process, and where a WELCOME was lost on the way.
+func (s *session) astray(epoch, lease uint64, boot string) protocol.NackReason {
+	m := &s.mark
+	switch {
+	case s.copies.SinceUS != 0 && s.copies.Picked == "":
+		return protocol.NackNone // nobody of them is to speak, and all were told
+	case !s.live:
+		return protocol.NackNoSession
+	case lease == 0 || epoch == m.Epoch && lease == m.Lease:
+		return protocol.NackNone
+	case boot == m.BootID:
+		return protocol.NackNoSession
+	}
+	return protocol.NackSuperseded
+}
+
 // take moves the mark over a frame that was judged.
 func (s *session) take(f *protocol.Frame, skip int, lastRecordUS, nowUS int64) {
 	m := &s.mark

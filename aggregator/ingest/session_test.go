@@ -207,3 +207,27 @@ func TestCheckHelloRefusesTheImpossible(t *testing.T) {
 		}
 	}
 }
+
+// TestAstray: a heartbeat under a session that is none is answered, so that an agent
+// with nothing to send says HELLO.
+func TestAstray(t *testing.T) {
+	mark := ledger.Mark{Epoch: 3, Lease: 7, BootID: "b"}
+	for name, c := range map[string]struct {
+		s            session
+		epoch, lease uint64
+		boot         string
+		want         protocol.NackReason
+	}{
+		"its session":               {session{mark: mark, live: true}, 3, 7, "b", protocol.NackNone},
+		"no HELLO since the start":  {session{mark: mark}, 3, 7, "b", protocol.NackNoSession},
+		"a WELCOME that was lost":   {session{mark: mark, live: true}, 3, 6, "b", protocol.NackNoSession},
+		"an epoch that was lost":    {session{mark: mark, live: true}, 2, 7, "b", protocol.NackNoSession},
+		"another process":           {session{mark: mark, live: true}, 3, 6, "c", protocol.NackSuperseded},
+		"before its first WELCOME":  {session{mark: mark, live: true}, 0, 0, "b", protocol.NackNone},
+		"quarantined, nobody chose": {session{mark: mark, copies: copies{SinceUS: 1}}, 3, 6, "c", protocol.NackNone},
+	} {
+		if got := c.s.astray(c.epoch, c.lease, c.boot); got != c.want {
+			t.Errorf("%s: got %q, want %q", name, got, c.want)
+		}
+	}
+}

@@ -61,7 +61,7 @@ func (e *Engine) thread(en *ledger.Entry, id ledger.CellID) {
 // most entries have a handful: the entry at work is always its end.
 func (e *Engine) link(en *ledger.Entry, l ledger.Link) {
 	if len(e.links) == cap(e.links) {
-		bigger := make([]ledger.Link, 0, linksPiece+2*len(en.Links))
+		bigger := make([]ledger.Link, 0, min(linksPiece, linksFirst*(1+len(e.staged)))+2*len(en.Links))
 		e.links = append(bigger, en.Links...)
 	}
 	e.links = append(e.links, l)
@@ -69,8 +69,12 @@ func (e *Engine) link(en *ledger.Entry, l ledger.Link) {
 	en.Links = e.links[len(e.links)-n : len(e.links) : len(e.links)]
 }
 
-// linksPiece is how many links are allocated at once.
-const linksPiece = 4096
+// linksPiece is how many links are allocated at once in a large batch, linksFirst
+// in one of a single entry.
+const (
+	linksPiece = 4096
+	linksFirst = 32
+)
 
 func (e *Engine) move(id ledger.CellID, at *place, doc *protocol.Event, f *Effect, mergedUS int64, behind bool) {
 	if f.Unavailable != 0 {
