@@ -77,7 +77,7 @@ func (i *Ingest) Heartbeat(o protocol.Origin, hb *protocol.Heartbeat) error {
 			return nil
 		}
 		s = i.speaking(o, epoch, lease)
-		if why := s.astray(epoch, lease, boot); why != protocol.NackNone {
+		if why := s.astray(epoch, lease, boot, nowUS); why != protocol.NackNone {
 			i.nack(s, why)
 			return nil
 		}

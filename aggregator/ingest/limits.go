@@ -26,5 +26,6 @@ const (
 	copiesWindowUS   = 600_000_000 // boot_ids that come back within it are copies
 	copiesReturns    = 3           // times, without a fork
 	copiesSeenMax    = 8
-	copiesBesideMax  = 4 // marks beside an agent's own
+	welcomeUS        = 30_000_000 // that a WELCOME may take: younger sessions are not told that they are none
+	copiesBesideMax  = 4          // marks beside an agent's own
 )

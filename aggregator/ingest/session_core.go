@@ -12,11 +12,12 @@ import (
 // session is what the aggregator knows of one journal's conversation. mark is
 // ahead of the ledger while a batch is open; was is what the ledger holds.
 type session struct {
-	origin protocol.Origin
-	mark   ledger.Mark
-	was    ledger.Mark
-	live   bool // a HELLO came since this process started
-	backed bool // only what a verified backup holds is safe; else what is merged
+	origin    protocol.Origin
+	mark      ledger.Mark
+	was       ledger.Mark
+	live      bool  // a HELLO came since this process started
+	greetedUS int64 // when the newest did
+	backed    bool  // only what a verified backup holds is safe; else what is merged
 
 	lane       *lane          // what the agent announced of its backlog; nil: nothing
 	orders     *orders.Orders // nil: none
@@ -91,7 +92,7 @@ func (s *session) greet(h *protocol.Hello, nowUS int64) (protocol.Welcome, *lost
 	m.Lease = max(m.Lease, h.Lease) + 1
 	m.BootID = h.BootID
 	m.HeadSeen = max(m.HeadSeen, h.Head)
-	s.live, s.nack = true, protocol.NackNone
+	s.live, s.nack, s.greetedUS = true, protocol.NackNone, nowUS
 	w := protocol.Welcome{
 		V: protocol.Version, BootID: h.BootID, Epoch: m.Epoch, Lease: m.Lease, Rebase: h.Epoch != m.Epoch,
 		MergedSeq: m.Seq, ChainMerged: m.Chain, SafeSeq: m.SafeSeq, ServerUS: nowUS,
@@ -205,15 +206,16 @@ func (s *session) judge(f *protocol.Frame) (skip int, refuse protocol.NackReason
 
 // astray says why the session that a heartbeat speaks of is none: one that has
 // nothing to send would not learn it from a frame. That is so behind a broker that
-// outlived this process, and where a WELCOME was lost on the way.
-func (s *session) astray(epoch, lease uint64, boot string) protocol.NackReason {
+// outlived this process, and where a WELCOME was lost on the way. One that may still
+// be on its way is waited for: heartbeats follow HELLO closely.
+func (s *session) astray(epoch, lease uint64, boot string, nowUS int64) protocol.NackReason {
 	m := &s.mark
 	switch {
 	case s.copies.SinceUS != 0 && s.copies.Picked == "":
 		return protocol.NackNone // nobody of them is to speak, and all were told
 	case !s.live:
 		return protocol.NackNoSession
-	case lease == 0 || epoch == m.Epoch && lease == m.Lease:
+	case lease == 0 || epoch == m.Epoch && lease == m.Lease || nowUS-s.greetedUS < welcomeUS:
 		return protocol.NackNone
 	case boot == m.BootID:
 		return protocol.NackNoSession

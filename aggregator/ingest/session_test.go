@@ -222,11 +222,12 @@ func TestAstray(t *testing.T) {
 		"no HELLO since the start":  {session{mark: mark}, 3, 7, "b", protocol.NackNoSession},
 		"a WELCOME that was lost":   {session{mark: mark, live: true}, 3, 6, "b", protocol.NackNoSession},
 		"an epoch that was lost":    {session{mark: mark, live: true}, 2, 7, "b", protocol.NackNoSession},
+		"a WELCOME on its way":      {session{mark: mark, live: true, greetedUS: 1}, 3, 6, "b", protocol.NackNone},
 		"another process":           {session{mark: mark, live: true}, 3, 6, "c", protocol.NackSuperseded},
 		"before its first WELCOME":  {session{mark: mark, live: true}, 0, 0, "b", protocol.NackNone},
 		"quarantined, nobody chose": {session{mark: mark, copies: copies{SinceUS: 1}}, 3, 6, "c", protocol.NackNone},
 	} {
-		if got := c.s.astray(c.epoch, c.lease, c.boot); got != c.want {
+		if got := c.s.astray(c.epoch, c.lease, c.boot, welcomeUS); got != c.want {
 			t.Errorf("%s: got %q, want %q", name, got, c.want)
 		}
 	}
