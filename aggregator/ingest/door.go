@@ -107,7 +107,7 @@ func (i *Ingest) Frame(o protocol.Origin, payload []byte, recvUS int64) error {
 	for k, rec := range f.Records {
 		merge.Prepare(rec, &ready[k])
 	}
-	err = i.enqueue(item{bytes: len(payload), do: func(i *Ingest, nowUS int64) error {
+	err = i.enqueue(item{bytes: len(payload), bulk: true, do: func(i *Ingest, nowUS int64) error {
 		defer preparedPool.Put(ready)
 		return i.frame(o, f, ready[:], recvUS, nowUS)
 	}})
@@ -270,7 +270,7 @@ func (i *Ingest) nack(s *session, reason protocol.NackReason) {
 // each after the commit. A document seen before is a duplicate.
 func (i *Ingest) Accept(ctx context.Context, o protocol.Origin, events []*protocol.Event) ([]protocol.FeedResult, error) {
 	results := make([]protocol.FeedResult, len(events))
-	err := i.call(ctx, func(i *Ingest, nowUS int64) error { return i.feed(o, events, results, nowUS) })
+	err := i.wait(ctx, true, func(i *Ingest, nowUS int64) error { return i.feed(o, events, results, nowUS) })
 	return results, err
 }
 
@@ -302,11 +302,15 @@ func (i *Ingest) feed(o protocol.Origin, events []*protocol.Event, results []pro
 	return nil
 }
 
-// call runs do on the writer's goroutine and returns when its batch is
-// committed.
+// call runs do on the writer's goroutine, before the frames that wait, and returns
+// when its batch is committed.
 func (i *Ingest) call(ctx context.Context, do func(i *Ingest, nowUS int64) error) error {
+	return i.wait(ctx, false, do)
+}
+
+func (i *Ingest) wait(ctx context.Context, bulk bool, do func(i *Ingest, nowUS int64) error) error {
 	done := make(chan error, 1)
-	err := i.enqueue(item{do: func(i *Ingest, nowUS int64) error {
+	err := i.enqueue(item{bulk: bulk, do: func(i *Ingest, nowUS int64) error {
 		i.replies = append(i.replies, func(err error) { done <- err })
 		return do(i, nowUS)
 	}})

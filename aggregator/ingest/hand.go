@@ -21,14 +21,13 @@ func ByHand(o Options) (*Ingest, error) {
 // After an error the ledger must be reopened.
 func (i *Ingest) Turn() (worked bool, err error) {
 	for {
-		select {
-		case it := <-i.queue:
-			if err := i.batch(it); err != nil {
-				return true, err
-			}
-			worked = true
-		default:
+		it, ok := i.waiting()
+		if !ok {
 			return worked, nil
 		}
+		if err := i.batch(it); err != nil {
+			return true, err
+		}
+		worked = true
 	}
 }

@@ -103,10 +103,12 @@ type Ingest struct {
 	sessions map[protocol.Origin]*session
 	stores   map[protocol.StoreID][]*session // agents' sessions per store
 
-	queue  chan item
-	queued atomic.Int64 // bytes
+	queue  chan item    // frames and feeds' documents
+	first  chan item    // what is small and waited for: goes before the queue
+	queued atomic.Int64 // bytes in both
 	done   chan struct{}
-	hand   bool // worked by its caller's goroutine, see Turn
+	taken  uint64 // items, see waiting
+	hand   bool   // worked by its caller's goroutine, see Turn
 
 	n struct{ frames, events, duplicates, parked, commits, nacks, busy, commitUS, pending, cells, digests, digestsKept, digestsWrong, digestsDropped atomic.Uint64 }
 
@@ -136,6 +138,7 @@ type Ingest struct {
 // item is one thing to do on ingest's goroutine.
 type item struct {
 	bytes int
+	bulk  bool                               // waits its turn behind other stores' bulk
 	do    func(i *Ingest, nowUS int64) error // error: the ledger failed
 }
 
@@ -154,7 +157,7 @@ func Open(o Options) (*Ingest, error) {
 		o.Shown = func(ledger.Position) {}
 	}
 	i := &Ingest{
-		o: o, sessions: map[protocol.Origin]*session{}, stores: map[protocol.StoreID][]*session{}, queue: make(chan item, queueItemsMax), done: make(chan struct{}),
+		o: o, sessions: map[protocol.Origin]*session{}, stores: map[protocol.StoreID][]*session{}, queue: make(chan item, queueItemsMax), first: make(chan item, queueItemsMax), done: make(chan struct{}),
 	}
 	eng, marks, err := Load(o.Ledger, o.Rules)
 	if err != nil {
@@ -218,7 +221,7 @@ func (i *Ingest) Stats() Stats {
 	return Stats{
 		Frames: i.n.frames.Load(), Events: i.n.events.Load(), Duplicates: i.n.duplicates.Load(), Parked: i.n.parked.Load(),
 		Commits: i.n.commits.Load(), Nacks: i.n.nacks.Load(), Busy: i.n.busy.Load(), CommitUS: i.n.commitUS.Load(),
-		QueueItems: len(i.queue), Pending: int(i.n.pending.Load()), Cells: int(i.n.cells.Load()),
+		QueueItems: len(i.queue) + len(i.first), Pending: int(i.n.pending.Load()), Cells: int(i.n.cells.Load()),
 		Digests: i.n.digests.Load(), DigestsKept: i.n.digestsKept.Load(), DigestsWrong: i.n.digestsWrong.Load(), DigestsDropped: i.n.digestsDropped.Load(),
 	}
 }
@@ -238,6 +241,10 @@ func (i *Ingest) Run(ctx context.Context) error {
 			if err := i.batch(item{do: func(*Ingest, int64) error { return nil }}); err != nil {
 				return err
 			}
+		case it := <-i.first:
+			if err := i.batch(it); err != nil {
+				return err
+			}
 		case it := <-i.queue:
 			if err := i.batch(it); err != nil {
 				return err
@@ -246,17 +253,34 @@ func (i *Ingest) Run(ctx context.Context) error {
 	}
 }
 
+// waiting is the next item that waits, if any. HELLOs, announcements and calls go
+// before frames and feeds: behind a herd's backlog they would wait for seconds, and a
+// digest that comes after its frames is worth nothing. Every bulkEvery-th is bulk
+// all the same, so that no storm of calls stops the merge.
+func (i *Ingest) waiting() (it item, ok bool) {
+	lanes := [2]chan item{i.first, i.queue}
+	if i.taken++; i.taken%bulkEvery == 0 {
+		lanes[0], lanes[1] = lanes[1], lanes[0]
+	}
+	for _, lane := range lanes {
+		select {
+		case it = <-lane:
+			return it, true
+		default:
+		}
+	}
+	return item{}, false
+}
+
 // finish takes what is queued already and writes a checkpoint, so that the next
 // start has nothing to replay.
 func (i *Ingest) finish() error {
 	for {
-		select {
-		case it := <-i.queue:
+		if it, ok := i.waiting(); ok {
 			if err := i.batch(it); err != nil {
 				return err
 			}
 			continue
-		default:
 		}
 		if i.eng.Head() == i.checkpoint {
 			return nil
@@ -282,21 +306,17 @@ func (i *Ingest) batch(first item) error {
 		i.compile(nowUS)
 	}
 	bytes := 0
-	for it, ok := first, true; ok; {
+	for it, ok, n := first, true, 1; ok; n++ {
 		i.queued.Add(-int64(it.bytes))
 		bytes += it.bytes
 		if err := it.do(i, nowUS); err != nil {
 			i.fail(err)
 			return err
 		}
-		if i.entries >= batchEventsMax || bytes >= batchBytesMax {
+		if i.entries >= batchEventsMax || bytes >= batchBytesMax || n >= batchItemsMax {
 			break
 		}
-		select {
-		case it = <-i.queue:
-		default:
-			ok = false
-		}
+		it, ok = i.waiting()
 	}
 	err := i.settle(nowUS)
 	if err == nil {
@@ -475,8 +495,12 @@ func (i *Ingest) enqueue(it item) error {
 	default:
 	}
 	i.queued.Add(int64(it.bytes))
+	lane := i.first
+	if it.bulk {
+		lane = i.queue
+	}
 	select {
-	case i.queue <- it:
+	case lane <- it:
 		return nil
 	default:
 		i.queued.Add(-int64(it.bytes))

@@ -5,6 +5,8 @@ const (
 	queueItemsMax    = 4096
 	queueBytesMax    = 64 << 20
 	batchEventsMax   = 8192
+	batchItemsMax    = 4096
+	bulkEvery        = 64 // items, of which one is bulk whatever else waits
 	batchBytesMax    = 8 << 20
 	drainBacklog     = 2_000 // a HELLO with more than this waiting is a drain
 	drainStaggerMS   = 15    // start_after per drain already going on
