@@ -117,6 +117,7 @@ type session struct {
 	at          uint64
 	atSet       bool   // the next HELLO speaks of at
 	replay      uint64 // first seq that is to be offered again; 0: none
+	replayAsked bool   // the last HELLO asked for it
 	told        bool   // this connection has had a HELLO that speaks of at
 	install     string // journal that HELLO spoke of
 
@@ -207,11 +208,12 @@ func (s *session) hello(now int64, in *Input) {
 	s.phase, s.asked, s.install = greeting, now, in.Journal.InstallID
 	s.tries++
 	s.n.Hellos++
-	s.flights, s.awaiting = s.flights[:0], false
+	s.flights, s.awaiting, s.replayAsked = s.flights[:0], false, false
 	e := Effect{Do: SayHello, Seq: min(s.at, in.Journal.Head), At: s.atSet}
 	if j := &in.Journal; s.replay != 0 && !s.atSet {
 		s.replay = max(s.replay, j.Tail)
 		e.Seq, e.At, e.Replay = min(s.replay-1, j.Head), true, true
+		s.replayAsked = true
 	}
 	s.do(e)
 	s.atSet = false
@@ -308,6 +310,11 @@ func (s *session) welcome(now int64, in *Input) {
 	s.notBefore = now + 1000*min(max(w.StartAfterMS, 0), startAfterMax.Milliseconds())
 	s.rewind(now, w.MergedSeq+1)
 	s.mark()
+	// A command came between HELLO and this answer, or the HELLO spoke of a fork.
+	if s.replay != 0 && !s.replayAsked {
+		s.rest(now, 0, fmt.Sprintf("journal is offered again from seq %d: a command says so", s.replay))
+		return
+	}
 	// Under a new epoch what is offered again may be merged already: only the
 	// ledger, which knows the ids, can tell what it comes to.
 	if !w.Rebase && in.Journal.Head > w.MergedSeq+digestBacklog {
