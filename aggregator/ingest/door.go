@@ -452,7 +452,8 @@ func (i *Ingest) PutFact(ctx context.Context, key string, value []byte) error {
 
 // weigh looks how full the queue is, and now and then who is how far behind.
 func (i *Ingest) weigh(nowUS int64) {
-	i.turns.weigh(len(i.queue), cap(i.queue), i.queued.Load(), queueBytesMax)
+	_, bulk := i.queue.waits()
+	i.turns.weigh(bulk, queueItemsMax, i.queued.Load(), queueBytesMax)
 	if !i.turns.due(nowUS) {
 		return
 	}

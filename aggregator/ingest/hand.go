@@ -21,7 +21,7 @@ func ByHand(o Options) (*Ingest, error) {
 // After an error the ledger must be reopened.
 func (i *Ingest) Turn() (worked bool, err error) {
 	for {
-		it, ok := i.waiting()
+		it, ok := i.queue.take()
 		if !ok {
 			return worked, nil
 		}

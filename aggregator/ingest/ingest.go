@@ -103,12 +103,10 @@ type Ingest struct {
 	sessions map[protocol.Origin]*session
 	stores   map[protocol.StoreID][]*session // agents' sessions per store
 
-	queue  chan item    // frames and feeds' documents
-	first  chan item    // what is small and waited for: goes before the queue
-	queued atomic.Int64 // bytes in both
+	queue  *queue
+	queued atomic.Int64 // bytes in it
 	done   chan struct{}
-	taken  uint64 // items, see waiting
-	hand   bool   // worked by its caller's goroutine, see Turn
+	hand   bool // worked by its caller's goroutine, see Turn
 
 	n struct{ frames, events, duplicates, parked, commits, nacks, busy, commitUS, pending, cells, digests, digestsKept, digestsWrong, digestsDropped atomic.Uint64 }
 
@@ -137,9 +135,10 @@ type Ingest struct {
 
 // item is one thing to do on ingest's goroutine.
 type item struct {
-	bytes int
-	bulk  bool                               // waits its turn behind other stores' bulk
-	do    func(i *Ingest, nowUS int64) error // error: the ledger failed
+	bytes  int
+	bulk   bool                               // waits its turn behind other stores' bulk
+	ticket uint64                             // in the order of arrival
+	do     func(i *Ingest, nowUS int64) error // error: the ledger failed
 }
 
 // Open loads the fold from the ledger's checkpoint and replays what came after.
@@ -157,7 +156,7 @@ func Open(o Options) (*Ingest, error) {
 		o.Shown = func(ledger.Position) {}
 	}
 	i := &Ingest{
-		o: o, sessions: map[protocol.Origin]*session{}, stores: map[protocol.StoreID][]*session{}, queue: make(chan item, queueItemsMax), first: make(chan item, queueItemsMax), done: make(chan struct{}),
+		o: o, sessions: map[protocol.Origin]*session{}, stores: map[protocol.StoreID][]*session{}, queue: newQueue(), done: make(chan struct{}),
 	}
 	eng, marks, err := Load(o.Ledger, o.Rules)
 	if err != nil {
@@ -218,10 +217,11 @@ func (i *Ingest) Marks() []ledger.Mark {
 
 // Stats returns the counters.
 func (i *Ingest) Stats() Stats {
+	small, bulk := i.queue.waits()
 	return Stats{
 		Frames: i.n.frames.Load(), Events: i.n.events.Load(), Duplicates: i.n.duplicates.Load(), Parked: i.n.parked.Load(),
 		Commits: i.n.commits.Load(), Nacks: i.n.nacks.Load(), Busy: i.n.busy.Load(), CommitUS: i.n.commitUS.Load(),
-		QueueItems: len(i.queue) + len(i.first), Pending: int(i.n.pending.Load()), Cells: int(i.n.cells.Load()),
+		QueueItems: small + bulk, Pending: int(i.n.pending.Load()), Cells: int(i.n.cells.Load()),
 		Digests: i.n.digests.Load(), DigestsKept: i.n.digestsKept.Load(), DigestsWrong: i.n.digestsWrong.Load(), DigestsDropped: i.n.digestsDropped.Load(),
 	}
 }
@@ -241,42 +241,25 @@ func (i *Ingest) Run(ctx context.Context) error {
 			if err := i.batch(item{do: func(*Ingest, int64) error { return nil }}); err != nil {
 				return err
 			}
-		case it := <-i.first:
-			if err := i.batch(it); err != nil {
-				return err
-			}
-		case it := <-i.queue:
-			if err := i.batch(it); err != nil {
-				return err
+		case <-i.queue.wake:
+			for ctx.Err() == nil {
+				it, ok := i.queue.take()
+				if !ok {
+					break
+				}
+				if err := i.batch(it); err != nil {
+					return err
+				}
 			}
 		}
 	}
-}
-
-// waiting is the next item that waits, if any. HELLOs, announcements and calls go
-// before frames and feeds: behind a herd's backlog they would wait for seconds, and a
-// digest that comes after its frames is worth nothing. Every bulkEvery-th is bulk
-// all the same, so that no storm of calls stops the merge.
-func (i *Ingest) waiting() (it item, ok bool) {
-	lanes := [2]chan item{i.first, i.queue}
-	if i.taken++; i.taken%bulkEvery == 0 {
-		lanes[0], lanes[1] = lanes[1], lanes[0]
-	}
-	for _, lane := range lanes {
-		select {
-		case it = <-lane:
-			return it, true
-		default:
-		}
-	}
-	return item{}, false
 }
 
 // finish takes what is queued already and writes a checkpoint, so that the next
 // start has nothing to replay.
 func (i *Ingest) finish() error {
 	for {
-		if it, ok := i.waiting(); ok {
+		if it, ok := i.queue.take(); ok {
 			if err := i.batch(it); err != nil {
 				return err
 			}
@@ -316,7 +299,7 @@ func (i *Ingest) batch(first item) error {
 		if i.entries >= batchEventsMax || bytes >= batchBytesMax || n >= batchItemsMax {
 			break
 		}
-		it, ok = i.waiting()
+		it, ok = i.queue.take()
 	}
 	err := i.settle(nowUS)
 	if err == nil {
@@ -495,16 +478,10 @@ func (i *Ingest) enqueue(it item) error {
 	default:
 	}
 	i.queued.Add(int64(it.bytes))
-	lane := i.first
-	if it.bulk {
-		lane = i.queue
-	}
-	select {
-	case lane <- it:
-		return nil
-	default:
+	if !i.queue.put(it) {
 		i.queued.Add(-int64(it.bytes))
 		i.n.busy.Add(1)
 		return ErrBusy
 	}
+	return nil
 }
