@@ -57,6 +57,9 @@ func newHead(p fleetPlan) (head, error) {
 	for _, pl := range p.Places {
 		c.Stores = append(c.Stores, aggregator.StoreConfig{Store: string(pl.Store), Name: pl.Name, Region: pl.Region, Type: "store"})
 	}
+	if p.Program != "" {
+		return newHeadProcess(p.Program, p.Dir, c.Stores)
+	}
 	d := aggregator.Deps{Log: p.Log, Version: "simulated"}
 	if p.HTTP != "" {
 		l, _, err := listenNear(p.HTTP)

@@ -1,13 +1,11 @@
 package simulator
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"runtime"
 	"slices"
@@ -26,6 +24,7 @@ type DrainOptions struct {
 	Documents int // of each store's backlog; a supermarket writes about 2,000 a day
 	Seed      uint64
 	DataDir   string
+	Process   bool      // the aggregator is a process of its own, the program beside this one
 	Out       io.Writer // progress; nil = none
 }
 
@@ -42,8 +41,10 @@ type DrainResult struct {
 	DrainedS   Spread  `json:"drained_s"`
 	AllS       float64 `json:"all_drained_s"` // from the lines' return to the last merged event
 	EventsPerS float64 `json:"events_per_s"`
-	HeapPeak   uint64  `json:"heap_peak_bytes"` // of everything: aggregator, broker, all agents, tills, oracle
+	HeapPeak   uint64  `json:"heap_peak_bytes"` // of everything: aggregator, broker, all agents, tills, oracle; without the aggregator where it is a process
 	RSSPeak    int64   `json:"rss_peak_bytes"`
+	HeadHeap   uint64  `json:"aggregator_heap_peak_bytes,omitempty"` // in use, of the aggregator's process alone; 0: it had none
+	HeadRSS    int64   `json:"aggregator_rss_peak_bytes,omitempty"`
 	Digests    string  `json:"digests"` // announced, kept, wrong, dropped
 }
 
@@ -65,7 +66,13 @@ func Drain(ctx context.Context, o DrainOptions) (*DrainResult, error) {
 		defer os.RemoveAll(dir) //nolint:errcheck // of our own making
 	}
 	ps := places(o.Stores)
-	f, err := startFleet(ctx, fleetPlan{Places: ps, Dir: dir, Log: zerolog.Nop(), startMany: 32})
+	plan := fleetPlan{Places: ps, Dir: dir, Log: zerolog.Nop(), startMany: 32}
+	if o.Process {
+		if plan.Program, err = aggregatorBeside(); err != nil {
+			return nil, err
+		}
+	}
+	f, err := startFleet(ctx, plan)
 	if err != nil {
 		return nil, err
 	}
@@ -222,6 +229,13 @@ func (w *watch) look(ctx context.Context) error {
 	var mem runtime.MemStats
 	runtime.ReadMemStats(&mem)
 	w.res.HeapPeak = max(w.res.HeapPeak, mem.HeapInuse)
+	if w.o.Process {
+		inUse, err := w.fleet.Chain.metric(ctx, "go_memstats_heap_inuse_bytes")
+		if err != nil {
+			return err
+		}
+		w.res.HeadHeap = max(w.res.HeadHeap, uint64(inUse))
+	}
 	for _, t := range w.fleet.Tills {
 		s := t.store
 		if _, done := w.right[s]; !done && w.isRight(got[s], w.truth[s]) {
@@ -269,19 +283,20 @@ func (w *watch) conclude(events uint64) {
 	w.res.AllS = last.Sub(w.back).Seconds()
 	w.res.EventsPerS = float64(events) / max(w.res.AllS, 1e-3)
 	_, w.res.RSSPeak = residentBytes()
+	if p, ok := w.fleet.program.(*headProcess); ok {
+		w.res.HeadRSS = p.resident()
+	}
 }
 
 // digests reads the aggregator's counters.
 func (h *herd) digests(ctx context.Context) (string, error) {
-	text, err := h.fleet.Chain.text(ctx, http.MethodGet, "/metrics", nil)
-	if err != nil {
-		return "", err
-	}
 	var out []string
 	for _, name := range []string{"total", "kept_total", "wrong_total", "dropped_total"} {
-		_, rest, _ := strings.Cut(string(text), "\ntillwire_ingest_digests_"+name+" ")
-		n, _, _ := strings.Cut(rest, "\n")
-		out = append(out, cmp.Or(n, "0")+" "+strings.TrimSuffix(strings.Replace(name, "total", "announced", 1), "_announced"))
+		n, err := h.fleet.Chain.metric(ctx, "tillwire_ingest_digests_"+name)
+		if err != nil {
+			return "", err
+		}
+		out = append(out, figure(n)+" "+strings.TrimSuffix(strings.Replace(name, "total", "announced", 1), "_announced"))
 	}
 	return strings.Join(out, ", "), nil
 }
@@ -291,14 +306,21 @@ func (r *DrainResult) Markdown(seed uint64) string {
 	var b strings.Builder
 	p := func(format string, args ...any) { _, _ = fmt.Fprintf(&b, format+"\n", args...) }
 	p("# A chain comes back\n")
-	p("%s, each with a backlog of %s documents, all lines back at once; aggregator, broker, agents, tills and oracle in one process on this machine.", plural(r.Stores, "store"), grouped(r.Documents))
-	p("Repeat it: `tillwire-simulator experiment drain --stores %d --documents %d --seed %d`\n", r.Stores, r.Documents, seed)
+	alone, flag := "aggregator, broker, agents, tills and oracle in one process", ""
+	if r.HeadHeap > 0 {
+		alone, flag = "the aggregator with its broker is a process, agents, tills and oracle another", " --process"
+	}
+	p("%s, each with a backlog of %s documents, all lines back at once; %s on this machine.", plural(r.Stores, "store"), grouped(r.Documents), alone)
+	p("Repeat it: `tillwire-simulator experiment drain --stores %d --documents %d --seed %d%s`\n", r.Stores, r.Documents, seed, flag)
 	p("| what | median | worst |\n|---|---|---|")
 	p("| reconnected after the lines' return, s | %.1f | %.1f |", r.ReconnectS.Median, r.ReconnectS.Max)
 	p("| availability right after the store's reconnection, s | %.1f (p99 %.1f) | %.1f |", r.RightS.Median, r.RightP99S, r.RightS.Max)
 	p("| drained after the store's reconnection, s | %.1f | %.1f |", r.DrainedS.Median, r.DrainedS.Max)
-	p("\nAll drained %.1f s after the lines' return: %s events/s. Digests: %s. Heap of the whole process at most %d MiB, resident %d MiB.",
+	p("\nAll drained %.1f s after the lines' return: %s events/s. Digests: %s. Heap of the simulator's process at most %d MiB, resident %d MiB.",
 		r.AllS, figure(r.EventsPerS), r.Digests, r.HeapPeak>>20, r.RSSPeak>>20)
+	if r.HeadHeap > 0 {
+		p("Heap of the aggregator alone at most %d MiB, resident with its mapped ledger %d MiB.", r.HeadHeap>>20, r.HeadRSS>>20)
+	}
 	p("\n```")
 	r.print(&b)
 	p("```")

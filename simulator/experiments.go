@@ -24,6 +24,7 @@ func (t *Terminal) experiment(ctx, _ context.Context, args []string) error {
 	skus := fs.Int("skus", 0, "articles per store (default: 300 and 500)")
 	documents := fs.Int("documents", 2000, "each store's backlog, for drain: a supermarket's day")
 	seed := fs.Uint64("seed", 1, "of the world")
+	process := fs.Bool("process", false, "the aggregator runs as a process of its own, for drain: its memory is told apart")
 	out := fs.String("out", "", "`folder` for the table, the picture and the figures as JSON")
 	if err := fs.Parse(args[1:]); err != nil {
 		return usageError{err.Error()}
@@ -33,7 +34,7 @@ func (t *Terminal) experiment(ctx, _ context.Context, args []string) error {
 	}
 	start := time.Now()
 	if args[0] == "drain" {
-		return t.drain(ctx, DrainOptions{Stores: cmp.Or(*stores, 400), Documents: *documents, Seed: *seed, Out: t.Stderr}, *out)
+		return t.drain(ctx, DrainOptions{Stores: cmp.Or(*stores, 400), Documents: *documents, Seed: *seed, Process: *process, Out: t.Stderr}, *out)
 	}
 	files, err := runExperiment(ctx, args[0], *stores, *skus, *seed)
 	if err != nil {
@@ -70,6 +71,9 @@ func (t *Terminal) drain(ctx context.Context, o DrainOptions, out string) error 
 		return err
 	}
 	name := fmt.Sprintf("drain-%d", o.Stores)
+	if o.Process {
+		name += "-process"
+	}
 	if err := storeFiles(out, map[string][]byte{name + ".md": []byte(text), name + ".json": append(j, '\n')}); err != nil {
 		return err
 	}

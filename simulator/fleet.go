@@ -28,6 +28,7 @@ type fleetPlan struct {
 	Places    []place
 	Dir       string // agents' and aggregator's data; must exist
 	HTTP      string // the aggregator's; "" = any free port
+	Program   string // the aggregator's, to run as a process of its own; "" = in this one
 	Log       zerolog.Logger
 	Client    *http.Client // for tills; nil = one of its own
 	startMany int          // agents started at once
@@ -42,8 +43,9 @@ type fleet struct {
 	Tills      []*till
 	Lines      []*line
 
-	log    zerolog.Logger
-	client *http.Client
+	log     zerolog.Logger
+	client  *http.Client
+	program head
 
 	cancelAgents context.CancelFunc
 	cancelHead   context.CancelFunc
@@ -77,6 +79,7 @@ func (f *fleet) startAll(ctx, headCtx, agentCtx context.Context, p fleetPlan) er
 	if err != nil {
 		return fmt.Errorf("make aggregator: %w", err)
 	}
+	f.program = head
 	f.run(headCtx, &f.head, "aggregator", head)
 	if err := f.await(ctx, head); err != nil {
 		return fmt.Errorf("start aggregator: %w", err)
