@@ -296,7 +296,7 @@ func (h *herd) digests(ctx context.Context) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		out = append(out, figure(n)+" "+strings.TrimSuffix(strings.Replace(name, "total", "announced", 1), "_announced"))
+		out = append(out, grouped(uint64(n))+" "+strings.TrimSuffix(strings.Replace(name, "total", "announced", 1), "_announced"))
 	}
 	return strings.Join(out, ", "), nil
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"tillwire/aggregator/merge"
@@ -90,9 +89,9 @@ func (i *Ingest) drains() int {
 	return n
 }
 
-// Frame takes a frame as it came from the broker. Decoding, with its checksum,
-// chain and the ids of its records, happens on the caller's goroutine; what
-// depends on other frames on the writer's.
+// Frame takes a frame as it came from the broker. Decoding, with its checksum and
+// chain, happens on the caller's goroutine, reading its records on a preparer's;
+// what depends on other frames on the writer's.
 func (i *Ingest) Frame(o protocol.Origin, payload []byte, recvUS int64) error {
 	f, err := i.o.Codec.Decode(payload)
 	if err != nil {
@@ -103,25 +102,19 @@ func (i *Ingest) Frame(o protocol.Origin, payload []byte, recvUS int64) error {
 		i.o.Refused(o, reason, err.Error())
 		return i.enqueue(item{do: func(i *Ingest, _ int64) error { i.nack(i.session(o), reason); return nil }})
 	}
-	ready := preparedPool.Get().(*[protocol.FrameEventsMax]merge.Prepared)
-	for k, rec := range f.Records {
-		merge.Prepare(rec, &ready[k])
+	raw := 0
+	for _, r := range f.Records {
+		raw += len(r)
 	}
-	err = i.enqueue(item{bytes: len(payload), bulk: true, do: func(i *Ingest, nowUS int64) error {
-		defer preparedPool.Put(ready)
-		return i.frame(o, f, ready[:], recvUS, nowUS)
+	w := &framed{f: f}
+	return i.enqueue(item{bytes: raw, bulk: true, frame: w, do: func(i *Ingest, nowUS int64) error {
+		defer w.done()
+		return i.frame(o, w, recvUS, nowUS)
 	}})
-	if err != nil {
-		preparedPool.Put(ready)
-	}
-	return err
 }
 
-// preparedPool keeps the events of frames that are merged: their lines' room is
-// what costs.
-var preparedPool = sync.Pool{New: func() any { return new([protocol.FrameEventsMax]merge.Prepared) }}
-
-func (i *Ingest) frame(o protocol.Origin, f *protocol.Frame, ready []merge.Prepared, recvUS, nowUS int64) error {
+func (i *Ingest) frame(o protocol.Origin, w *framed, recvUS, nowUS int64) error {
+	f := w.f
 	s := i.speaking(o, f.Epoch, f.Lease)
 	o = s.origin
 	s.recvUS = recvUS
@@ -133,7 +126,7 @@ func (i *Ingest) frame(o protocol.Origin, f *protocol.Frame, ready []merge.Prepa
 		return nil
 	}
 	i.n.frames.Add(1)
-	origin := i.eng.Origin(o)
+	origin, ready := i.eng.Origin(o), w.records()
 	var lastUS int64
 	for k := skip; k < len(f.Records); k++ {
 		in := merge.Input{Origin: origin, Epoch: f.Epoch, Seq: f.FirstSeq + uint64(k), MergedUS: nowUS, Record: f.Records[k], Prepared: &ready[k]}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -138,6 +139,7 @@ type item struct {
 	bytes  int
 	bulk   bool                               // waits its turn behind other stores' bulk
 	ticket uint64                             // in the order of arrival
+	frame  *framed                            // what do needs read; nil: no frame
 	do     func(i *Ingest, nowUS int64) error // error: the ledger failed
 }
 
@@ -230,6 +232,15 @@ func (i *Ingest) Stats() Stats {
 // process must start anew: what is on disk is known only by reopening it.
 func (i *Ingest) Run(ctx context.Context) error {
 	defer close(i.done)
+	reading, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var readers sync.WaitGroup
+	for range preparers() {
+		readers.Go(func() { i.queue.readAhead(reading) })
+	}
+	defer func() {
+		stop()
+		readers.Wait()
+	}()
 	i.expiry = time.NewTimer(time.Hour)
 	defer i.expiry.Stop()
 	i.rearm()

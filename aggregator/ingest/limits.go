@@ -4,6 +4,7 @@ package ingest
 const (
 	queueItemsMax    = 4096
 	queueBytesMax    = 64 << 20
+	preparedMax      = 32 // frames whose records are read ahead of the writer: some 0.5 MiB each
 	batchEventsMax   = 8192
 	batchItemsMax    = 4096
 	bulkEvery        = 64 // items, of which one is bulk whatever else waits

@@ -13,13 +13,15 @@ import "sync"
 // Every bulkEvery-th item is bulk all the same, so that no storm of calls stops the
 // merge; it still lets pass what came before it. Safe for concurrent use.
 type queue struct {
-	wake chan struct{} // something may wait; holds one
+	wake  chan struct{} // something may wait; holds one
+	ahead chan struct{} // a frame may be read ahead; holds one per preparer
 
-	mu     sync.Mutex // guards all below
-	small  row
-	bulk   row
-	ticket uint64 // of the newest item
-	taken  uint64 // items, while both rows waited
+	mu      sync.Mutex // guards all below
+	small   row
+	bulk    row
+	claimed int    // of bulk, from its head: read ahead already, or being read
+	ticket  uint64 // of the newest item
+	taken   uint64 // items, while both rows waited
 }
 
 // row is first in, first out.
@@ -28,7 +30,9 @@ type row struct {
 	head  int
 }
 
-func newQueue() *queue { return &queue{wake: make(chan struct{}, 1)} }
+func newQueue() *queue {
+	return &queue{wake: make(chan struct{}, 1), ahead: make(chan struct{}, preparers())}
+}
 
 // put adds an item; false: its row is full.
 func (q *queue) put(it item) bool {
@@ -45,6 +49,9 @@ func (q *queue) put(it item) bool {
 	it.ticket = q.ticket
 	r.push(it)
 	q.mu.Unlock()
+	if it.frame != nil {
+		q.nudge()
+	}
 	select {
 	case q.wake <- struct{}{}:
 	default:
@@ -61,14 +68,14 @@ func (q *queue) take() (item, bool) {
 	case !small && !bulk:
 		return item{}, false
 	case !small:
-		return q.bulk.pop(), true
+		return q.popBulk(), true
 	case !bulk:
 		return q.small.pop(), true
 	}
 	turn := (q.taken+1)%bulkEvery == 0 // bulk's, which waits for what came before it
 	if turn && q.bulk.first().ticket < q.small.first().ticket {
 		q.taken++
-		return q.bulk.pop(), true
+		return q.popBulk(), true
 	}
 	if !turn {
 		q.taken++
