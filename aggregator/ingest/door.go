@@ -57,6 +57,7 @@ func (i *Ingest) hello(o protocol.Origin, h *protocol.Hello, nowUS int64) {
 	i.drop(s)
 	i.follow(s, h)
 	s.mark.Lease = max(s.mark.Lease, leaseFloor(i.generation.Load()))
+	s.bare = i.eng.Reached(s.origin) < s.mark.Epoch
 	w, gone := s.greet(h, nowUS)
 	if h.Head-min(h.Head, s.mark.Seq) > drainBacklog {
 		w.StartAfterMS = int64(min(drainStaggerMax, drainStaggerMS*i.drains()))

@@ -17,6 +17,7 @@ type session struct {
 	was       ledger.Mark
 	live      bool  // a HELLO came since this process started
 	greetedUS int64 // when the newest did
+	bare      bool  // nothing new was merged in the mark's epoch
 	backed    bool  // only what a verified backup holds is safe; else what is merged
 
 	lane       *lane          // what the agent announced of its backlog; nil: nothing
@@ -137,6 +138,13 @@ const trimmedUnmerged = "the store trimmed them before this ledger had them"
 func (s *session) rebase(h *protocol.Hello, epoch, after uint64) {
 	m := &s.mark
 	epoch = max(epoch, s.floor+1)
+	if n := len(m.Forks) - 1; s.bare && n >= 0 && m.Forks[n].Epoch == m.Epoch {
+		// Nothing stands in the ledger under that epoch: its fork would only hide how
+		// far the history before it is shared, and a store that never settles would
+		// add forks without end.
+		after = min(after, m.Forks[n].After)
+		m.Forks = m.Forks[:n:n]
+	}
 	if m.Epoch != 0 {
 		m.Forks = append(m.Forks, ledger.Fork{Epoch: epoch, After: after})
 	}

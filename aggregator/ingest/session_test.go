@@ -232,3 +232,61 @@ func TestAstray(t *testing.T) {
 		}
 	}
 }
+
+// TestABareEpochLeavesNoFork: an epoch under which nothing new was merged vanishes
+// when the next begins, and what it did not share with the history before it, the
+// next does not share either.
+func TestABareEpochLeavesNoFork(t *testing.T) {
+	held := []ledger.Fork{{Epoch: 2, After: 10}, {Epoch: 3, After: 4}}
+	rebased := func(bare bool, after uint64) []ledger.Fork {
+		s := &session{bare: bare, mark: ledger.Mark{Epoch: 3, Seq: 20, InstallID: "i", Forks: held}}
+		s.rebase(&protocol.Hello{InstallID: "i", Tail: 1, Head: 20}, 4, after)
+		return s.mark.Forks
+	}
+	for _, c := range []struct {
+		bare  bool
+		after uint64
+		want  []ledger.Fork
+	}{
+		{false, 8, []ledger.Fork{{Epoch: 2, After: 10}, {Epoch: 3, After: 4}, {Epoch: 4, After: 8}}},
+		{true, 8, []ledger.Fork{{Epoch: 2, After: 10}, {Epoch: 4, After: 4}}},
+		{true, 2, []ledger.Fork{{Epoch: 2, After: 10}, {Epoch: 4, After: 2}}},
+	} {
+		if d := cmp.Diff(c.want, rebased(c.bare, c.after)); d != "" {
+			t.Errorf("bare %v, after %d (-want +got):\n%s", c.bare, c.after, d)
+		}
+	}
+	if d := cmp.Diff([]ledger.Fork{{Epoch: 2, After: 10}, {Epoch: 3, After: 4}}, held); d != "" {
+		t.Errorf("what the ledger holds was changed (-want +got):\n%s", d)
+	}
+}
+
+// TestAStoreThatNeverSettlesAddsNoForks: one that says HELLO from an epoch of its own
+// again and again, and sends nothing, does not grow what the ledger keeps of it;
+// epochs under which something was merged are kept.
+func TestAStoreThatNeverSettlesAddsNoForks(t *testing.T) {
+	r, a := newRig(t), newAgent("S1")
+	forks := func() int { return len(markOf(t, r.ledger, a.o).Forks) }
+	astray := func() {
+		for range 20 {
+			a.w.Epoch += 3
+			r.hello(a)
+		}
+	}
+	a.sale("d1", "X", 1)
+	r.hello(a)
+	r.send(a, 1, 1)
+	astray()
+	if n := forks(); n != 1 {
+		t.Fatalf("%d forks after 20 epochs with nothing in them, want 1", n)
+	}
+	a.sale("d2", "X", 1)
+	if ack := r.send(a, 1, 2); ack.MergedSeq != 2 {
+		t.Fatalf("merged %d, want 2", ack.MergedSeq)
+	}
+	astray()
+	if n := forks(); n != 2 {
+		t.Errorf("%d forks, want 2: of the epoch that has an entry, and of the newest", n)
+	}
+	r.want(map[string]protocol.Quantity{"S1/X": protocol.Units(-2)})
+}

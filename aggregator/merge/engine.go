@@ -229,6 +229,14 @@ func (e *Engine) read(p ledger.Position) (ledger.Entry, error) {
 	return e.log.Read(p)
 }
 
+// Reached is the newest epoch of which an entry of a journal was merged; 0: none.
+func (e *Engine) Reached(o protocol.Origin) uint64 {
+	if id, ok := e.originIndex[o]; ok {
+		return e.turns[id].epoch
+	}
+	return 0
+}
+
 // Holds tells whether the entry at a position is a record in its very place: of the
 // same journal and seq, and not only of the same event.
 func (e *Engine) Holds(p ledger.Position, in *Input) (bool, error) {
