@@ -491,7 +491,7 @@ func (a *Aggregator) openHTTP() error {
 		}
 	}
 	a.api = api.New(api.Options{
-		Availability: a.model, Fleet: a.fleet, Exceptions: a.ledger, Door: door{a}, Feeds: feed.New(a.ingest.Accept), Enrolment: a, Copies: a.ingest, Orders: a.ingest, Bundle: a.bundles.read,
+		Availability: a.model, Fleet: a.fleet, Exceptions: a.ledger, Door: door{a}, Feeds: feed.New(a.ingest.Accept, a.cfg.EPCIS.places()), Enrolment: a, Copies: a.ingest, Orders: a.ingest, Bundle: a.bundles.read,
 		Reservations: a.ingest, Policies: a.ingest, Items: a.ingest, Reconciliations: a.ingest, Master: a.ingest.Master(), Certificate: a.ingest.Certificate, Thresholds: a.thresholds, CountNext: a.ingest.CountNext, ATP: a.ingest.ATP, Settled: a.settled, Backups: a, Generation: a.ingest.Generation,
 		Group: a.group, Key: a.apiKey, Ready: a.readiness, Metrics: a.metrics, OpenAPI: openapi.Aggregator(), AsyncAPI: protocol.AsyncAPI(),
 		Hosts: a.cfg.HTTP.Hosts, Dev: a.cfg.Dev, Log: a.deps.Log, Now: a.deps.Now,

@@ -12,6 +12,7 @@ import (
 	"tillwire/aggregator/ingest"
 	"tillwire/aggregator/reconcile"
 	"tillwire/protocol"
+	"tillwire/protocol/epcis"
 	"tillwire/store/config"
 )
 
@@ -26,6 +27,7 @@ type Config struct {
 	Stores  []StoreConfig `toml:"stores"`
 
 	Reconcile ReconcileConfig `toml:"reconcile"`
+	EPCIS     EPCISConfig     `toml:"epcis"`
 	Backup    BackupConfig    `toml:"backup"`
 }
 
@@ -98,6 +100,25 @@ func (c *Config) rules() reconcile.Rules {
 		r.Owners = append(r.Owners, reconcile.Owner{Location: protocol.StoreID(o.Location), Type: o.Type, Source: o.Source})
 	}
 	return r
+}
+
+// EPCISConfig says which locations the identifiers of EPCIS senders mean.
+type EPCISConfig struct {
+	Places []PlaceConfig `toml:"places"`
+}
+
+// PlaceConfig names one location's identifier.
+type PlaceConfig struct {
+	ID       string `toml:"id"` // an URI, or GLN, or GLN-extension
+	Location string `toml:"location"`
+}
+
+func (c *EPCISConfig) places() epcis.Places {
+	m := epcis.Places{}
+	for _, p := range c.Places {
+		m[p.ID] = protocol.StoreID(p.Location)
+	}
+	return m
 }
 
 // HTTPConfig is the port of APIs and ops UI.

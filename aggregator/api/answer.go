@@ -91,7 +91,7 @@ var (
 
 func wantJSON(r *http.Request) *protocol.Problem {
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || kind != "application/json" {
+	if err != nil || kind != "application/json" && (kind != "application/ld+json" || !strings.HasPrefix(r.URL.Path, "/epcis/")) {
 		return protocol.NewProblem(http.StatusUnsupportedMediaType, "unsupported_media_type", "The body must be JSON",
 			"Content-Type is "+strconv.Quote(r.Header.Get("Content-Type")), "send Content-Type: application/json")
 	}

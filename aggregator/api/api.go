@@ -49,6 +49,9 @@ type Door interface {
 type Feeds interface {
 	Events(ctx context.Context, source string, body []byte) ([]protocol.FeedResult, error)
 	Snapshot(ctx context.Context, source string, body []byte) ([]protocol.FeedResult, error)
+	Capture(ctx context.Context, source string, body []byte) (protocol.CaptureJob, error)
+	CaptureEvent(ctx context.Context, source string, body []byte) (protocol.CaptureJob, error)
+	Job(id string) (protocol.CaptureJob, bool)
 }
 
 // Enrolment issues and takes one-off codes.
@@ -147,6 +150,9 @@ func routes() []route {
 		{"DELETE /v1/policies/{id}", deciders, 0, (*API).deletePolicy},
 		{"POST /v1/feeds/{source}/events", feeders, protocol.FeedBodyBytesMax, (*API).feedEvents},
 		{"POST /v1/feeds/{source}/snapshot", feeders, protocol.FeedBodyBytesMax, (*API).feedSnapshot},
+		{"POST /epcis/v2/capture", feeders, protocol.FeedBodyBytesMax, (*API).epcisCapture},
+		{"GET /epcis/v2/capture/{id}", feeders, 0, (*API).epcisJob},
+		{"POST /epcis/v2/events", feeders, protocol.BodyBytesMax, (*API).epcisEvent},
 		{"GET /v1/stores", deciders, 0, (*API).stores},
 		{"GET /v1/stores/{store}", deciders, 0, (*API).store},
 		{"GET /v1/stores/{store}/agents/{agent}", deciders, 0, (*API).agent},
@@ -197,6 +203,7 @@ func New(o Options) *API {
 		a.mux.HandleFunc(r.pattern, a.guarded(r))
 	}
 	a.mux.HandleFunc("/v1/", a.unknown)
+	a.mux.HandleFunc("/epcis/", a.unknown)
 	return a
 }
 
@@ -209,7 +216,7 @@ func Owns(path string) bool {
 	case "/healthz", "/readyz", "/metrics", "/openapi.json", "/asyncapi.json":
 		return true
 	}
-	return strings.HasPrefix(path, "/v1/")
+	return strings.HasPrefix(path, "/v1/") || strings.HasPrefix(path, "/epcis/")
 }
 
 // ServeHTTP checks the host and finds the route.

@@ -12,20 +12,27 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
 	"tillwire/protocol"
+	"tillwire/protocol/epcis"
 )
 
 // Accept merges documents of one origin and answers each once it is durable.
 type Accept func(ctx context.Context, o protocol.Origin, events []*protocol.Event) ([]protocol.FeedResult, error)
 
 // Desk takes feeds.
-type Desk struct{ accept Accept }
+type Desk struct {
+	accept Accept
+	places epcis.Places
+	jobs   jobs
+}
 
-// New makes a desk in front of a door.
-func New(accept Accept) *Desk { return &Desk{accept: accept} }
+// New makes a desk in front of a door. places are the identifiers that EPCIS
+// senders use for locations.
+func New(accept Accept, places epcis.Places) *Desk { return &Desk{accept: accept, places: places} }
 
 // snapshotLinesMax bounds one statement: what 16 MiB of body can hold.
 const snapshotLinesMax = 400_000
@@ -48,8 +55,6 @@ func (d *Desk) Events(ctx context.Context, source string, body []byte) ([]protoc
 		return nil, p
 	}
 	results := make([]protocol.FeedResult, len(req.Events))
-	byPlace := map[protocol.StoreID][]int{}
-	var places []protocol.StoreID // in order of first mention
 	events := make([]*protocol.Event, len(req.Events))
 	for i, raw := range req.Events {
 		ev, p := protocol.DecodeDocument(raw, protocol.Source{Feed: true})
@@ -59,26 +64,41 @@ func (d *Desk) Events(ctx context.Context, source string, body []byte) ([]protoc
 		}
 		ev.Source = source
 		events[i] = ev
+	}
+	return results, d.enter(ctx, source, events, results)
+}
+
+// enter has events merged, place by place in order of first mention, and writes
+// the answers; nil stands where there is no event. A place with many is merged
+// in batches.
+func (d *Desk) enter(ctx context.Context, source string, events []*protocol.Event, results []protocol.FeedResult) error {
+	byPlace := map[protocol.StoreID][]int{}
+	var places []protocol.StoreID
+	for i, ev := range events {
+		if ev == nil {
+			continue
+		}
 		if len(byPlace[ev.Store]) == 0 {
 			places = append(places, ev.Store)
 		}
 		byPlace[ev.Store] = append(byPlace[ev.Store], i)
 	}
 	for _, place := range places {
-		which := byPlace[place]
-		batch := make([]*protocol.Event, len(which))
-		for k, i := range which {
-			batch[k] = events[i]
-		}
-		got, err := d.accept(ctx, originOf(place, source), batch)
-		if err != nil {
-			return nil, fmt.Errorf("accept documents of %s: %w", source, err)
-		}
-		for k, i := range which {
-			results[i] = got[k]
+		for which := range slices.Chunk(byPlace[place], protocol.BulkEventsMax) {
+			batch := make([]*protocol.Event, len(which))
+			for k, i := range which {
+				batch[k] = events[i]
+			}
+			got, err := d.accept(ctx, originOf(place, source), batch)
+			if err != nil {
+				return fmt.Errorf("accept documents of %s: %w", source, err)
+			}
+			for k, i := range which {
+				results[i] = got[k]
+			}
 		}
 	}
-	return results, nil
+	return nil
 }
 
 func originOf(place protocol.StoreID, source string) protocol.Origin {

@@ -32,7 +32,7 @@ func TestEventsAreJudgedOneByOne(t *testing.T) {
 		return fmt.Sprintf(`{"kind":"receipt","document_id":%q,"location":%q,"occurred_at":"2026-11-23T10:00:00Z","lines":[{"sku":"X","quantity":%s}]}`, id, place, qty)
 	}
 	body := `{"events":[` + strings.Join([]string{doc("r1", "DC1", "5"), doc("r2", "DC2", "1"), doc("bad", "DC1", "-1"), doc("r3", "DC1", "2")}, ",") + `]}`
-	got, err := New(d.accept).Events(context.Background(), "wms", []byte(body))
+	got, err := New(d.accept, nil).Events(context.Background(), "wms", []byte(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func TestStatementsOfAnyLengthAreOneStatement(t *testing.T) {
 		lines = append(lines, fmt.Sprintf(`{"sku":"P%d","quantity":%d}`, i, i))
 	}
 	head := `{"snapshot_id":"n1","location":"DC1","as_of":"2026-11-23T10:00:00Z","complete":true,"lines":[`
-	got, err := New(d.accept).Snapshot(context.Background(), "wms", []byte(head+strings.Join(lines, ",")+"]}"))
+	got, err := New(d.accept, nil).Snapshot(context.Background(), "wms", []byte(head+strings.Join(lines, ",")+"]}"))
 	if err != nil || len(got) != 3 {
 		t.Fatalf("%d results, %v", len(got), err)
 	}
@@ -71,7 +71,7 @@ func TestStatementsOfAnyLengthAreOneStatement(t *testing.T) {
 		t.Errorf("%d lines, want 2500", total)
 	}
 	lines[2100] = `{"sku":"P","quantity":"many"}`
-	_, err = New(d.accept).Snapshot(context.Background(), "wms", []byte(head+strings.Join(lines, ",")+"]}"))
+	_, err = New(d.accept, nil).Snapshot(context.Background(), "wms", []byte(head+strings.Join(lines, ",")+"]}"))
 	var p *protocol.Problem
 	if !errors.As(err, &p) || p.Errors[0].Pointer != "/lines/2100/quantity" {
 		t.Errorf("a bad line of the third part: %v %+v", err, p)
@@ -91,7 +91,7 @@ func TestBadBodiesNameFieldAndRemedy(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := &door{}
-			_, err := New(d.accept).Events(context.Background(), "wms", []byte(c.body))
+			_, err := New(d.accept, nil).Events(context.Background(), "wms", []byte(c.body))
 			var p *protocol.Problem
 			if !errors.As(err, &p) || p.Code != c.code || p.Hint == "" {
 				t.Fatalf("%v", err)

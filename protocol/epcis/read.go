@@ -1,0 +1,397 @@
+package epcis
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"tillwire/protocol"
+)
+
+// Codes of refusals.
+const (
+	CodeUnknownStep  = "unknown_biz_step"
+	CodeUnknownPlace = "unknown_place"
+	CodeUnknownClass = "unknown_class"
+	CodeBadEvent     = "invalid_epcis"
+)
+
+// Item is one event, judged: exactly one of Event, Still and Problem is set.
+type Item struct {
+	EventID string          // as it came; "" where it had none
+	Event   *protocol.Event // the canonical document
+	Still   string          // why it moves no stock
+	Problem *protocol.Problem
+}
+
+// Places finds a location by the identifier that a sender uses for it: an URI,
+// or a GLN with "-" and extension. Others keep GLN[-extension] as their name.
+type Places map[string]protocol.StoreID
+
+type document struct {
+	Type string `json:"type"`
+	Body *struct {
+		Events []json.RawMessage `json:"eventList"`
+	} `json:"epcisBody"`
+}
+
+// event holds the fields that speak of stock.
+type event struct {
+	Type        string           `json:"type"`
+	EventID     string           `json:"eventID"`
+	EventTime   string           `json:"eventTime"`
+	Offset      string           `json:"eventTimeZoneOffset"`
+	Action      string           `json:"action"`
+	BizStep     string           `json:"bizStep"`
+	Disposition string           `json:"disposition"`
+	ReadPoint   *node            `json:"readPoint"`
+	BizLocation *node            `json:"bizLocation"`
+	EPCs        []string         `json:"epcList"`
+	Quantities  []quantity       `json:"quantityList"`
+	Inputs      []string         `json:"inputEPCList"`
+	InputQty    []quantity       `json:"inputQuantityList"`
+	Outputs     []string         `json:"outputEPCList"`
+	OutputQty   []quantity       `json:"outputQuantityList"`
+	Papers      []bizTransaction `json:"bizTransactionList"`
+	Destination []destination    `json:"destinationList"`
+	Error       *struct {
+		Time   string `json:"declarationTime"`
+		Reason string `json:"reason"`
+	} `json:"errorDeclaration"`
+}
+
+type (
+	node struct {
+		ID string `json:"id"`
+	}
+	quantity struct {
+		Class    string       `json:"epcClass"`
+		Quantity *json.Number `json:"quantity"`
+		UOM      string       `json:"uom"`
+	}
+	bizTransaction struct {
+		Type string `json:"type"`
+		ID   string `json:"bizTransaction"`
+	}
+	destination struct {
+		Type string `json:"type"`
+		ID   string `json:"destination"`
+	}
+)
+
+// line is a line of a canonical document.
+type line struct {
+	SKU         string      `json:"sku"`
+	Quantity    json.Number `json:"quantity"`
+	UOM         string      `json:"uom,omitempty"`
+	Disposition string      `json:"disposition,omitempty"`
+}
+
+// ReadDocument judges the events of an EPCISDocument one by one. The problem is
+// of the document as a whole: nothing of it was read.
+func ReadDocument(body []byte, places Places) ([]Item, *protocol.Problem) {
+	var d document
+	if err := json.Unmarshal(body, &d); err != nil {
+		return nil, broken("", "is not readable: "+err.Error())
+	}
+	switch {
+	case d.Type != "EPCISDocument":
+		return nil, broken("/type", "must be EPCISDocument: answers to queries and others are not captured")
+	case d.Body == nil:
+		return nil, broken("/epcisBody", "is missing")
+	case len(d.Body.Events) == 0:
+		return nil, broken("/epcisBody/eventList", "has no events")
+	case len(d.Body.Events) > EventsMax:
+		return nil, broken("/epcisBody/eventList", fmt.Sprintf("has %d events, at most %d are taken", len(d.Body.Events), EventsMax))
+	}
+	items := make([]Item, len(d.Body.Events))
+	for i, raw := range d.Body.Events {
+		items[i] = ReadEvent(raw, places)
+		if p := items[i].Problem; p != nil {
+			for k := range p.Errors {
+				p.Errors[k].Pointer = fmt.Sprintf("/epcisBody/eventList/%d%s", i, p.Errors[k].Pointer)
+			}
+		}
+	}
+	return items, nil
+}
+
+// ReadEvent judges one event.
+func ReadEvent(raw []byte, places Places) Item {
+	var e event
+	if err := json.Unmarshal(raw, &e); err != nil {
+		return Item{Problem: broken("", "is not readable: "+err.Error())}
+	}
+	it := Item{EventID: e.EventID}
+	if it.Problem = e.check(); it.Problem != nil {
+		return it
+	}
+	doc, why, p := e.document(places)
+	if it.Still, it.Problem = why, p; doc == nil {
+		return it
+	}
+	doc["document_id"] = documentID(e.EventID, raw)
+	if e.Error != nil {
+		doc = map[string]any{
+			"kind": "void", "location": doc["location"], "document_id": doc["document_id"], "voids": doc["document_id"],
+			"voids_kind": doc["kind"], "occurred_at": e.Error.Time,
+		}
+	}
+	b, err := json.Marshal(doc)
+	if err != nil {
+		it.Problem = broken("", err.Error())
+		return it
+	}
+	it.Event, it.Problem = protocol.DecodeDocument(b, protocol.Source{Feed: true})
+	return it
+}
+
+// check holds the event against the part of the standard's schema that stock
+// depends on.
+func (e *event) check() *protocol.Problem {
+	var errs []protocol.FieldError
+	wrong := func(ptr, msg string) { errs = append(errs, protocol.FieldError{Pointer: ptr, Message: msg}) }
+	acts := true
+	switch e.Type {
+	case "ObjectEvent", "AggregationEvent", "TransactionEvent", "AssociationEvent":
+	case "TransformationEvent":
+		acts = false
+	default:
+		wrong("/type", "must be ObjectEvent, AggregationEvent, TransactionEvent, TransformationEvent or AssociationEvent")
+	}
+	if acts && !slices.Contains([]string{"ADD", "OBSERVE", "DELETE"}, e.Action) {
+		wrong("/action", "must be ADD, OBSERVE or DELETE")
+	}
+	if _, err := time.Parse(time.RFC3339, e.EventTime); err != nil {
+		wrong("/eventTime", "must be a date and time with zone")
+	}
+	if _, err := time.Parse("-07:00", e.Offset); err != nil {
+		wrong("/eventTimeZoneOffset", "must be an offset such as +01:00")
+	}
+	if e.Error != nil {
+		if _, err := time.Parse(time.RFC3339, e.Error.Time); err != nil {
+			wrong("/errorDeclaration/declarationTime", "must be a date and time with zone")
+		}
+	}
+	if n := len(e.EPCs) + len(e.Quantities) + len(e.Inputs) + len(e.InputQty) + len(e.Outputs) + len(e.OutputQty); n > epcsMax {
+		wrong("", fmt.Sprintf("has %d instances and classes, at most %d are taken", n, epcsMax))
+	}
+	if len(errs) == 0 {
+		return nil
+	}
+	p := broken(errs[0].Pointer, errs[0].Message)
+	p.Errors = errs
+	return p
+}
+
+// document makes the canonical document, or tells why there is none.
+func (e *event) document(places Places) (doc map[string]any, still string, p *protocol.Problem) {
+	step := word(e.BizStep, "bizstep", "BizStep")
+	eff, moving := moves[step]
+	switch {
+	case e.Type == "TransformationEvent":
+		eff = effect{kind: protocol.KindAdjustment, reason: "internal_use"}
+	case e.Type == "AggregationEvent" || e.Type == "AssociationEvent":
+		return nil, "packing and binding move no stock", nil
+	case step == "":
+		return nil, "no bizStep: nothing says that goods moved", nil
+	case isStill(step):
+		return nil, "bizStep " + step + " moves no stock", nil
+	case !moving:
+		return nil, "", refusal(CodeUnknownStep, "/bizStep", "is no word of CBV 2.0")
+	}
+	dispo := unsellable(word(e.Disposition, "disp", "Disp"))
+	if eff.kind == protocol.KindStatusChange && dispo == "" {
+		return nil, "bizStep " + step + " without an unsellable disposition changes nothing", nil
+	}
+	lines, p := e.lines(eff)
+	if p != nil {
+		return nil, "", p
+	}
+	if len(lines) == 0 {
+		return nil, "names no trade items", nil
+	}
+	place, p := e.place(places)
+	if p != nil {
+		return nil, "", p
+	}
+	doc = map[string]any{"kind": eff.kind.String(), "location": place, "occurred_at": e.EventTime, "lines": lines}
+	switch eff.kind {
+	case protocol.KindReceipt:
+		for i := range lines {
+			lines[i].Disposition = dispo
+		}
+	case protocol.KindAdjustment:
+		doc["reason"] = eff.reason
+	case protocol.KindCount:
+		doc["scope"], doc["counted_at"] = "sku", e.EventTime
+	case protocol.KindStatusChange:
+		doc["from"], doc["to"] = eff.from, dispo
+	case protocol.KindSale:
+		if to, id := e.shipment(places); step == "shipping" && to != "" && to != place {
+			doc["kind"], doc["direction"], doc["counterparty"], doc["transfer_id"] = "transfer", "out", to, id
+		}
+	default: // the table above has no other kinds
+	}
+	return doc, "", nil
+}
+
+// place is where the goods are: bizLocation, else readPoint.
+func (e *event) place(places Places) (protocol.StoreID, *protocol.Problem) {
+	at, ptr := e.BizLocation, "/bizLocation"
+	if at == nil {
+		at, ptr = e.ReadPoint, "/readPoint"
+	}
+	if at == nil {
+		return "", refusal(CodeUnknownPlace, "/bizLocation", "is missing, and so is readPoint")
+	}
+	place, ok := places.find(at.ID)
+	if !ok {
+		return "", refusal(CodeUnknownPlace, ptr+"/id", "is no GLN and not in the table of places")
+	}
+	return place, nil
+}
+
+func (p Places) find(uri string) (protocol.StoreID, bool) {
+	if to, ok := p[uri]; ok {
+		return to, true
+	}
+	name, ok := placeOf(uri)
+	if to, mapped := p[name]; ok && mapped {
+		return to, true
+	}
+	return protocol.StoreID(name), ok
+}
+
+// shipment is where goods go, and under which despatch advice. Only places of
+// the table are ours: a parcel to a customer's GLN is no transfer.
+func (e *event) shipment(places Places) (to protocol.StoreID, id string) {
+	for _, t := range e.Papers {
+		if word(t.Type, "btt", "BTT") == "desadv" {
+			id = t.ID[strings.LastIndexByte(t.ID, ':')+1:]
+		}
+	}
+	for _, d := range e.Destination {
+		ours, ok := places[d.ID]
+		if name, is := placeOf(d.ID); !ok && is {
+			ours, ok = places[name]
+		}
+		if ok && id != "" {
+			return ours, id
+		}
+	}
+	return "", ""
+}
+
+// lines adds up instances per article and takes classes as they stand.
+func (e *event) lines(eff effect) ([]line, *protocol.Problem) {
+	var w lineWriter
+	sign := eff.sign
+	if sign == 0 {
+		sign = 1
+	}
+	w.take("/epcList", "/quantityList", e.EPCs, e.Quantities, sign)
+	w.take("/inputEPCList", "/inputQuantityList", e.Inputs, e.InputQty, -1)
+	w.take("/outputEPCList", "/outputQuantityList", e.Outputs, e.OutputQty, 1)
+	return w.out, w.problem
+}
+
+type lineWriter struct {
+	out     []line
+	problem *protocol.Problem
+}
+
+func (w *lineWriter) take(epcPtr, qtyPtr string, epcs []string, classes []quantity, sign int) {
+	first := len(w.out)
+	n := map[string]int{}
+	for _, epc := range epcs {
+		gtin, ok := articleOf(epc)
+		if !ok {
+			continue // logistic units, assets and documents are no trade items
+		}
+		if n[gtin] == 0 {
+			w.out = append(w.out, line{SKU: gtin})
+		}
+		n[gtin] += sign
+	}
+	for i := first; i < len(w.out); i++ {
+		w.out[i].Quantity = json.Number(fmt.Sprint(n[w.out[i].SKU]))
+	}
+	for i, q := range classes {
+		gtin, ok := articleOf(q.Class)
+		if !ok && w.problem == nil {
+			w.problem = refusal(CodeUnknownClass, fmt.Sprintf("%s/%d/epcClass", qtyPtr, i), "holds no GTIN")
+		}
+		if q.Quantity == nil {
+			if w.problem == nil {
+				w.problem = refusal(CodeBadEvent, fmt.Sprintf("%s/%d/quantity", qtyPtr, i), "is missing: how many cannot be known")
+			}
+			continue
+		}
+		amount := *q.Quantity
+		if sign < 0 {
+			amount = json.Number(strings.TrimPrefix("-"+string(amount), "--"))
+		}
+		w.out = append(w.out, line{SKU: gtin, Quantity: amount, UOM: q.UOM})
+	}
+}
+
+// documentID is the event's own id, which senders derive from its content
+// (ni:///sha-256;…?ver=CBV2.0) or make up; without one it is our hash over the
+// content. The declaration of an error is no content: it names the event that
+// was wrong.
+func documentID(eventID string, raw []byte) string {
+	if eventID != "" && len(eventID) <= eventIDMax && !cardLike(eventID) {
+		return eventID
+	}
+	content := []byte(eventID)
+	if eventID == "" {
+		var fields map[string]any
+		dec := json.NewDecoder(bytes.NewReader(raw))
+		dec.UseNumber()
+		if dec.Decode(&fields) == nil {
+			delete(fields, "errorDeclaration")
+			delete(fields, "recordTime")
+			delete(fields, "@context")
+			content, _ = json.Marshal(fields) // maps of what was just decoded: names in order, no failure
+		}
+	}
+	sum := sha256.Sum256(content)
+	// Letters only: a hash in hexadecimal now and then holds what looks like the
+	// number of a payment card, which ids are refused for.
+	letters := make([]byte, 0, 2*len(sum))
+	for _, c := range sum {
+		letters = append(letters, 'a'+c>>4, 'a'+c&15)
+	}
+	return "epcis:" + string(letters)
+}
+
+// cardLike tells that an id holds digits enough for a card number.
+func cardLike(id string) bool {
+	run := 0
+	for i := range len(id) {
+		if run++; !digits(id[i : i+1]) {
+			run = 0
+		}
+		if run >= cardDigits {
+			return true
+		}
+	}
+	return false
+}
+
+func broken(ptr, msg string) *protocol.Problem {
+	p := refusal(CodeBadEvent, ptr, msg)
+	p.Status = 400
+	return p
+}
+
+func refusal(code, ptr, msg string) *protocol.Problem {
+	p := protocol.NewProblem(422, code, "The EPCIS event cannot be taken", ptr+" "+msg, "Correct what errors[] names and capture it again: events that were taken are known by their ids.")
+	p.Errors = []protocol.FieldError{{Pointer: ptr, Message: msg}}
+	return p
+}
