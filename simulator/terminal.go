@@ -13,6 +13,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"tillwire/simulator/chaos"
 	"tillwire/simulator/crashtest"
 )
 
@@ -67,6 +68,11 @@ func commands() []command {
 			"experiment", "counts|oversell [--stores N] [--skus N] [--seed N] [--out DIR]",
 			"measure rules on drawn worlds that know their truth: how counts are read, what a risk buffer costs and saves",
 			"tillwire-simulator experiment counts --stores 40", (*Terminal).experiment,
+		},
+		{
+			"chaos", chaos.Usage,
+			"break simulated shops, networks and aggregators by seeds until none is left or the time is over; a seed that fails is shrunk and printed with the command that repeats it; `chaos --help` lists the faults",
+			"tillwire-simulator chaos --minutes 5", (*Terminal).chaos,
 		},
 		{
 			"crash", crashtest.Usage,
@@ -145,6 +151,11 @@ TILLWIRE_HTTP_LISTEN, TILLWIRE_LOG_LEVEL.
 Exit codes: 0 ok, and for demo and replay: nothing lost, doubled or wrong;
 1 failed; 2 usage; 3 a program did not get ready.
 `)
+}
+
+// chaos breaks simulated ones; see package chaos.
+func (t *Terminal) chaos(ctx, _ context.Context, args []string) error {
+	return chaos.Command(ctx, args, t.Stdout, t.Stderr)
 }
 
 // crash breaks real programs; see package crashtest.

@@ -50,6 +50,13 @@ func NewCase(seed uint64) *Case {
 			c.Faults |= 1 << i
 		}
 	}
+	if c.Faults&(Rollback|Reinstall|Clone) != 0 {
+		// Left out: a journal that lost its newest records has lost the times that its
+		// clock could not go behind, too. With a clock that is years late, its counts
+		// stand before those that were merged from the history that it lost, and the
+		// merge does not tell them apart.
+		c.Faults &^= Clock
+	}
 	return c.settle()
 }
 

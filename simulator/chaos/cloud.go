@@ -277,6 +277,18 @@ func (c *cloud) restore(told bool, downUS int64) {
 	}
 }
 
+// markOf is how far a journal is merged: under its own name, or under the one that a
+// copy was given.
+func (c *cloud) markOf(o protocol.Origin, chain protocol.Chain) ledger.Mark {
+	marks, _ := c.ledger.Marks()
+	for _, m := range marks {
+		if m.Origin.Store == o.Store && m.Chain == chain {
+			return m
+		}
+	}
+	return c.img.marks[o]
+}
+
 // onHand is what the fold says.
 func (c *cloud) onHand(f *ingest.Fold, store protocol.StoreID, sku protocol.SKU) protocol.Quantity {
 	cell, _ := f.CellAt(store, sku)

@@ -68,7 +68,8 @@ func (n *network) carry(ch protocol.Channel, payload []byte, arrive func([]byte)
 			n.fly(us, payload, arrive)
 		}
 	}
-	if !w.healed && w.chance(n.againP) {
+	// Not a HELLO: to answer for a process that is long dead is to see a copy of it.
+	if !w.healed && ch != protocol.UpHello && w.chance(n.againP) {
 		w.n.Duplicated++
 		n.fly(w.about(30*minute), payload, arrive)
 	}

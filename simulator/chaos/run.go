@@ -148,7 +148,7 @@ func (w *world) unsettled() string {
 		if st.Merged != st.Head || len(h.waiting) > 0 || h.busy {
 			return fmt.Sprintf("%s is merged to %d of %d (session %s: %s)", h, st.Merged, st.Head, h.link.Status().Session, h.link.Status().LastError)
 		}
-		if m := w.cloud.img.marks[h.origin]; m.Seq != st.Head || m.Chain != st.ChainHead {
+		if m := w.cloud.markOf(h.origin, st.ChainHead); m.Seq != st.Head {
 			return fmt.Sprintf("the ledger has %s up to %d of %d", h, m.Seq, st.Head)
 		}
 	}
