@@ -27,7 +27,7 @@ DEPS := gcc=gcc /usr/include/stdlib.h=libc6-dev redis-server=redis-server \
         strace=strace mkfs.ext4=e2fsprogs \
         chromium,chromium-browser,google-chrome=chromium
 
-.PHONY: help build demo check lint fmt layout test deps lazyfs bench soak fuzz clean
+.PHONY: help build demo check lint fmt layout test deps lazyfs bench soak chaos fuzz clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -96,6 +96,14 @@ soak: build ## kill, starve and unplug for SOAK=2h, thirty days in the dark, 4,0
 	bin/tillwire-simulator crash --release --for $(SOAK) --results .data/soak
 	TILLWIRE_DAYS_DARK=30 $(GO) test -count=1 -timeout 30m -run 'TestBubble' -v ./simulator
 	bin/tillwire-simulator experiment drain --stores 4000 --documents 200 --out .data/soak
+
+# Everything that breaks Tillwire on purpose, in about ten minutes, and one page of it.
+CHAOS_MINUTES ?= 5
+chaos: build ## break everything on purpose, for about ten minutes; the page is .data/chaos/report.html
+	@rm -rf .data/chaos && mkdir -p .data/chaos
+	bin/tillwire-simulator crash --for 5m --results .data/chaos
+	bin/tillwire-simulator experiment drain --process --out .data/chaos
+	bin/tillwire-simulator chaos --plant all --minutes $(CHAOS_MINUTES) --results .data/chaos --report .data/chaos/report.html
 
 fuzz: ## run each fuzzer for FUZZTIME=30s
 	@found=$$(grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sort); \

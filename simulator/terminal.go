@@ -155,7 +155,11 @@ Exit codes: 0 ok, and for demo and replay: nothing lost, doubled or wrong;
 
 // chaos breaks simulated ones; see package chaos.
 func (t *Terminal) chaos(ctx, _ context.Context, args []string) error {
-	return chaos.Command(ctx, args, t.Stdout, t.Stderr)
+	var known []chaos.Crash
+	for _, c := range crashtest.Campaigns() {
+		known = append(known, chaos.Crash{Campaign: c.Name, About: c.About})
+	}
+	return chaos.Command(ctx, args, known, t.Stdout, t.Stderr)
 }
 
 // crash breaks real programs; see package crashtest.

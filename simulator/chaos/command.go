@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os"
 	"runtime"
 	"slices"
 	"strconv"
@@ -16,7 +17,7 @@ import (
 )
 
 // Usage is the command's arguments, for help texts.
-const Usage = "[--seeds N] [--minutes M] [--plant NAME|all] [--report FILE.json] | --seed N [--stores N] [--days N] [--faults LIST] [--only LIST]"
+const Usage = "[--seeds N] [--minutes M] [--plant NAME|all] [--report FILE.html] [--results DIR] | --seed N [--stores N] [--days N] [--faults LIST] [--only LIST]"
 
 // errBroken is a run that broke a promise.
 var errBroken = errors.New("a promise was broken")
@@ -27,6 +28,7 @@ type flags struct {
 	minutes        float64
 	workers        int
 	report         string
+	results        string
 	seed           uint64
 	stores, days   int
 	faults, only   string
@@ -43,7 +45,8 @@ func parse(args []string, stderr io.Writer) (*flags, error) {
 	set.Uint64Var(&f.first, "first", 1, "the first seed")
 	set.Float64Var(&f.minutes, "minutes", 0, "longest time; 0: none")
 	set.IntVar(&f.workers, "workers", runtime.GOMAXPROCS(0), "runs at a time")
-	set.StringVar(&f.report, "report", "", "write what was run and found to this `file`, as JSON")
+	set.StringVar(&f.report, "report", "", "write what was run and found as one page of HTML to this `file`, and the same as JSON beside it")
+	set.StringVar(&f.results, "results", os.Getenv("TILLWIRE_RESULTS"), "with --report: `folder` of rows that crash --results and experiment drain --out stored")
 	set.Uint64Var(&f.seed, "seed", 0, "run one seed and print its trace")
 	set.IntVar(&f.stores, "stores", 0, "with --seed: fewer stores")
 	set.IntVar(&f.days, "days", 0, "with --seed: fewer days")
@@ -66,8 +69,9 @@ func parse(args []string, stderr io.Writer) (*flags, error) {
 }
 
 // Command runs seeds as a command line asks for. Its error says that a promise was
-// broken, or that a planted bug was not found.
-func Command(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+// broken, or that a planted bug was not found. known are the campaigns that break
+// real programs: their rows come from the folder of results.
+func Command(ctx context.Context, args []string, known []Crash, stdout, stderr io.Writer) error {
 	f, err := parse(args, stderr)
 	if err != nil {
 		return err
@@ -82,7 +86,7 @@ func Command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	case f.hunting:
 		return f.hunt(ctx, codec, stdout)
 	}
-	page := &Page{Title: "Tillwire: what was broken, and what it cost", MadeAt: time.Now().UTC()}
+	page := newPage(known)
 	if f.plant != "" {
 		if err := f.planted(ctx, page, stdout); err != nil {
 			return err
@@ -94,7 +98,7 @@ func Command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		page.Simulation = c.Run(ctx, codec)
 		_, _ = fmt.Fprintln(stdout, page.Simulation.Line())
 	}
-	if err := page.write(f.report); err != nil {
+	if err := page.Finish(f.report, f.results); err != nil {
 		return err
 	}
 	return page.verdict(stdout)

@@ -13,12 +13,12 @@ import (
 // TestCommandReports: the report holds what was run, and nothing of what was not.
 func TestCommandReports(t *testing.T) {
 	t.Parallel()
-	file := filepath.Join(t.TempDir(), "chaos.json")
+	file := filepath.Join(t.TempDir(), "chaos.html")
 	var out bytes.Buffer
-	if err := Command(t.Context(), []string{"--seeds", "3", "--report", file}, &out, io.Discard); err != nil {
+	if err := Command(t.Context(), []string{"--seeds", "3", "--report", file}, nil, &out, io.Discard); err != nil {
 		t.Fatal(err)
 	}
-	b, err := os.ReadFile(file)
+	b, err := os.ReadFile(strings.TrimSuffix(file, "html") + "json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,13 +42,13 @@ func TestCommandReports(t *testing.T) {
 func TestCommandRefuses(t *testing.T) {
 	t.Parallel()
 	for args, want := range map[string]string{
-		"--plant no-such-bug":           "no such bug",
-		"--seed 3 --faults unheard-of":  "unheard-of",
-		"--seed 3 --only x":             "read --only",
-		"--seeds 1 and-something":       "not expected",
-		"--seeds 1 --report /dev/null/": "write report",
+		"--plant no-such-bug":                 "no such bug",
+		"--seed 3 --faults unheard-of":        "unheard-of",
+		"--seed 3 --only x":                   "read --only",
+		"--seeds 1 and-something":             "not expected",
+		"--seeds 1 --report /dev/null/x.html": "write report",
 	} {
-		err := Command(t.Context(), strings.Fields(args), io.Discard, io.Discard)
+		err := Command(t.Context(), strings.Fields(args), nil, io.Discard, io.Discard)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", args, err, want)
 		}
@@ -60,7 +60,7 @@ func TestCommandRepeatsASeed(t *testing.T) {
 	t.Parallel()
 	say := func() string {
 		var out bytes.Buffer
-		if err := Command(t.Context(), []string{"--seed", "5", "--stores", "2", "--days", "1"}, &out, io.Discard); err != nil {
+		if err := Command(t.Context(), []string{"--seed", "5", "--stores", "2", "--days", "1"}, nil, &out, io.Discard); err != nil {
 			t.Fatal(err)
 		}
 		return out.String()

@@ -173,7 +173,7 @@ import (
 )
 
 func main() {
-	if err := chaos.Command(context.Background(), os.Args[1:], os.Stdout, os.Stderr); err != nil {
+	if err := chaos.Command(context.Background(), os.Args[1:], nil, os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

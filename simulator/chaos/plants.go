@@ -35,13 +35,10 @@ var plants = []plant{
 	{"frames-never-resent", "agent/link/send_core.go", "	if len(s.flights) > 0 && now >= s.flights[0].sentAt+s.ackUS {", "	if len(s.flights) > 0 && now >= s.flights[0].sentAt+s.ackUS && !planted(\"frames-never-resent\") {"},
 	{"credit-is-ignored", "agent/link/send_core.go", "	if s.awaiting || len(s.flights) >= s.credit ||", "	if s.awaiting || len(s.flights) >= s.credit && !planted(\"credit-is-ignored\") ||"},
 	{"offered-again-under-the-old-epoch", "agent/link/session_core.go", "	s.merged, s.safe = w.MergedSeq, w.SafeSeq\n", "	if planted(\"offered-again-under-the-old-epoch\") && w.Rebase && in.Journal.Epoch != 0 {\n		s.epoch = in.Journal.Epoch\n	}\n	s.merged, s.safe = w.MergedSeq, w.SafeSeq\n"},
-	{"ack-of-another-session-is-believed", "agent/link/answer_core.go", "a.V == protocol.Version && a.Epoch == s.epoch && a.Lease == s.lease", "a.V == protocol.Version && (a.Epoch == s.epoch && a.Lease == s.lease || planted(\"ack-of-another-session-is-believed\"))"},
-	{"nack-of-a-gap-is-progress", "agent/link/answer_core.go", "	s.gapAt, s.gap = expected, now\n", "	if planted(\"nack-of-a-gap-is-progress\") {\n		return\n	}\n	s.gapAt, s.gap = expected, now\n"},
 	{"chains-are-not-compared", "agent/link/session_core.go", "	if !in.Known || in.Own != w.ChainMerged {", "	if (!in.Known || in.Own != w.ChainMerged) && !planted(\"chains-are-not-compared\") {"},
 	{"chains-are-not-compared", "aggregator/ingest/session_core.go", "	if chain != m.Chain {", "	if chain != m.Chain && !planted(\"chains-are-not-compared\") {"},
 
 	{"gap-is-accepted", "aggregator/ingest/session_core.go", "	case f.FirstSeq > m.Seq+1:\n", "	case f.FirstSeq > m.Seq+1 && planted(\"gap-is-accepted\"):\n		return 0, protocol.NackNone\n	case f.FirstSeq > m.Seq+1:\n"},
-	{"stale-lease-is-accepted", "aggregator/ingest/session_core.go", "	case f.Epoch != m.Epoch || f.Lease != m.Lease:", "	case f.Epoch != m.Epoch || f.Lease != m.Lease && !planted(\"stale-lease-is-accepted\"):"},
 	{"epoch-is-used-again", "aggregator/ingest/session_core.go", "	epoch = max(epoch, s.floor+1)\n", "	epoch = max(epoch, s.floor+1)\n	if planted(\"epoch-is-used-again\") && m.Epoch != 0 {\n		epoch = m.Epoch\n	}\n"},
 	{"lease-is-used-again", "aggregator/ingest/session_core.go", "	m.Lease = max(m.Lease, h.Lease) + 1\n", "	if m.Lease = max(m.Lease, h.Lease) + 1; planted(\"lease-is-used-again\") {\n		m.Lease = max(h.Lease, 1)\n	}\n"},
 	{"new-epoch-offers-nothing-again", "aggregator/ingest/session_core.go", "	m.SafeSeq, m.HeadSeen = m.Seq, h.Head\n", "	if planted(\"new-epoch-offers-nothing-again\") {\n		m.Seq, m.Chain = h.Head, h.ChainHead\n	}\n	m.SafeSeq, m.HeadSeen = m.Seq, h.Head\n"},
