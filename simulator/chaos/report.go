@@ -288,9 +288,9 @@ func (p *Page) Catchers() string {
 	return strings.Join(out, ", ")
 }
 
-// bar is the width of a time on a logarithmic scale from 1 ms to an hour, in percent.
+// bar is the width of a time on a logarithmic scale from 1 ms to eight hours, in percent.
 func bar(ms float64) string {
-	return fmt.Sprintf("%.0f", 100*min(max(math.Log10(max(ms, 1))/math.Log10(3.6e6), 0.01), 1))
+	return fmt.Sprintf("%.0f", 100*min(max(math.Log10(max(ms, 1))/math.Log10(2.88e7), 0.01), 1))
 }
 
 func milliseconds(ms float64) string {
