@@ -149,7 +149,7 @@ func (a *Aggregator) ledgerFailed(err error) error {
 func (a *Aggregator) openFleet() error {
 	infos := make([]fleet.StoreInfo, len(a.cfg.Stores))
 	for i, s := range a.cfg.Stores {
-		infos[i] = fleet.StoreInfo{Store: protocol.StoreID(s.Store), Name: s.Name, Region: s.Region, Type: s.Type}
+		infos[i] = fleet.StoreInfo{Store: protocol.StoreID(s.Store), Name: s.Name, Region: s.Region, Type: s.Type, Phone: s.Phone}
 	}
 	a.fleet = fleet.New(fleet.Options{
 		Now: a.deps.Now, Log: a.deps.Log, Stores: infos, Exceptions: a.openExceptions, SafeCoveredBy: a.cfg.safeCoveredBy(),

@@ -152,6 +152,7 @@ type StoreConfig struct {
 	Region string   `toml:"region"`
 	Type   string   `toml:"type"`  // store (default) or dc
 	Zones  []string `toml:"zones"` // that counts may name; none: any
+	Phone  string   `toml:"phone"` // shown beside the store that needs a call
 }
 
 // Defaults are the values before any file is read.

@@ -210,6 +210,7 @@ type StoreStatus struct {
 	LastPOSWriteAt  *time.Time    `json:"last_pos_write_at"`
 	Incidents       []Incident    `json:"incidents"`
 	Agents          []AgentStatus `json:"agents,omitempty"`
+	Phone           string        `json:"-"` // for the pages of central ops alone
 }
 
 // FleetTotals is the chain in one line.

@@ -16,6 +16,9 @@ type Tile struct {
 	Version     string
 	Codes       []string // of its incidents
 	Source      bool     // only feeds speak for it: no lag of its own
+	SinceUS     int64    // since when it is in this presence
+	Urgency     int      // how much it needs a person; 0 = not at all
+	Urgent      string   // the code that needs one most
 }
 
 // FleetView is the fleet at one revision.
@@ -31,6 +34,17 @@ type FleetView struct {
 	SafeCoveredBy string     // what safe rests on: none, backup
 	Tiles         []Tile     // those changed since the revision asked for
 }
+
+// FleetPast is every store at a minute of the last day, in order of Tile.Index.
+type FleetPast struct {
+	Boot    string
+	AtUS    int64
+	States  []uint8  // presence, 0 online to 5 offline as FleetTotals.ByPresence counts them, times 8, plus the lag band
+	Backlog []uint64 // events
+}
+
+// PastUnknown stands in FleetPast.States for a store that was not known then.
+const PastUnknown = 0xff
 
 // LagPoint is one moment of a store's history.
 type LagPoint struct {

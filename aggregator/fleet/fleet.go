@@ -23,6 +23,7 @@ type StoreInfo struct {
 	Name   string
 	Region string
 	Type   string // store | dc
+	Phone  string // whom to call there; "" = not configured
 }
 
 // Options of a Fleet; zero values mean the defaults.
@@ -78,7 +79,8 @@ type store struct {
 	agents       []*agent
 	dirty        bool
 	refused      bool // more agents than the limit wanted in
-	fine, coarse ring
+	fine, coarse ring[sample]
+	past         ring[uint8] // packState beside each coarse sample: time travel
 	view         *Store
 }
 

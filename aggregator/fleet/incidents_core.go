@@ -71,6 +71,36 @@ var Remedies = map[string]string{
 	CodeCloudRolledBack: "Find out who brought the old disk back, and whether a second aggregator runs; then treat it as a restore.",
 }
 
+// urgencies say how much an open incident needs a person now, highest first: what
+// will cost sales or events, what does not heal by itself, what heals when somebody
+// calls, what can wait until tomorrow. A code that is missing has urgency 1.
+var urgencies = map[string]int{
+	CodeDiskLow: 9, CodeUnrecoverable: 9,
+	CodeQuarantined: 8, CodeSalvaged: 8, CodeStuck: 8, CodeDistrusted: 8,
+	CodeFramesRefused: 7, CodeVersionRefused: 7, CodeSuperseded: 7,
+	CodeStoreOffline: 6,
+	CodePOSSilent:    5, CodeFeedSilent: 5,
+	CodeTooManyAgents: 4, CodeDiskSlow: 3, CodeClockSkew: 3, CodeDesired: 2, CodeCopy: 2, CodeNeverSeen: 1,
+}
+
+// Urgency is how much an incident needs a person: 0 for no code at all, else 1 to 9.
+func Urgency(code string) int {
+	if code == "" {
+		return 0
+	}
+	return max(urgencies[code], 1)
+}
+
+// urgent is the code that needs a person most.
+func (s *Store) urgent() (code string) {
+	for _, c := range s.Codes {
+		if Urgency(c) > Urgency(code) {
+			code = c
+		}
+	}
+	return code
+}
+
 // finding is one condition that holds now. sinceUS 0 means from now on.
 type finding struct {
 	code    string

@@ -187,14 +187,17 @@ func (f *Fleet) sum(n *Snapshot) {
 
 // record samples the histories at their distances.
 func (f *Fleet) record(n *Snapshot) {
-	f.fineUS = f.sampleAll(n, f.fineUS, fineEveryUS, fineSamples, func(s *store) *ring { return &s.fine })
-	f.coarseUS = f.sampleAll(n, f.coarseUS, coarseEveryUS, coarseSamples, func(s *store) *ring { return &s.coarse })
+	f.fineUS = f.sampleAll(n, f.fineUS, fineEveryUS, fineSamples, func(s *store, x sample) { s.fine.push(x, fineSamples) })
+	f.coarseUS = f.sampleAll(n, f.coarseUS, coarseEveryUS, coarseSamples, func(s *store, x sample) {
+		s.coarse.push(x, coarseSamples)
+		s.past.push(packState(severity(s.view.Presence), protocol.Band(s.view.Presence, s.view.BehindUS(n.AtUS))), coarseSamples)
+	})
 	f.bands.add(n)
 }
 
 // sampleAll pushes one sample per distance passed since last, on a fixed grid;
 // where publications were missed, the present stands for the gap.
-func (f *Fleet) sampleAll(n *Snapshot, last, every int64, limit int, of func(*store) *ring) int64 {
+func (f *Fleet) sampleAll(n *Snapshot, last, every int64, limit int, put func(*store, sample)) int64 {
 	at := n.AtUS - n.AtUS%every
 	times := int64(1)
 	if last > 0 {
@@ -206,7 +209,7 @@ func (f *Fleet) sampleAll(n *Snapshot, last, every int64, limit int, of func(*st
 	for _, s := range f.stores {
 		x := sample{pack(uint64(max(s.view.lagUS(n.AtUS), 0)) / 100_000), pack(s.view.Backlog)}
 		for range times {
-			of(s).push(x, limit)
+			put(s, x)
 		}
 	}
 	return at

@@ -195,7 +195,7 @@ func (s *Store) Status(nowUS int64, agents bool) protocol.StoreStatus {
 	st := protocol.StoreStatus{
 		Store: s.Store, Name: s.Name, Region: s.Region, Type: s.Type, Presence: s.Presence, Reason: s.reason(nowUS),
 		LagS: float64(s.lagUS(nowUS)) / 1e6, BacklogEvents: s.Backlog, MergedEvents: s.MergedSeq,
-		LastPOSWriteAt: at(s.LastPOSUS), Incidents: s.incidents(nowUS), SafeCoveredBy: s.safeBy,
+		LastPOSWriteAt: at(s.LastPOSUS), Incidents: s.incidents(nowUS), SafeCoveredBy: s.safeBy, Phone: s.Phone,
 	}
 	var oldest int64
 	for i := range s.agents {

@@ -32,7 +32,7 @@ type explainData struct {
 }
 
 func (w *Web) names() map[protocol.StoreID]string {
-	v := w.opts.Fleet.View(0)
+	v := w.view()
 	m := make(map[protocol.StoreID]string, len(v.Tiles))
 	for i := range v.Tiles {
 		m[v.Tiles[i].Store] = v.Tiles[i].Name

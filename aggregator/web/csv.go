@@ -37,7 +37,7 @@ func (w *Web) csv(rw http.ResponseWriter, name string, head []string, rows func(
 }
 
 func (w *Web) fleetCSV(rw http.ResponseWriter, r *http.Request) error {
-	f, v := filterOf(r), w.opts.Fleet.View(0)
+	f, v := filterOf(r), w.view()
 	keep := make(map[string]bool, len(v.Tiles))
 	for i := range v.Tiles {
 		t := makeTile(&v.Tiles[i], v.AtUS)

@@ -64,6 +64,9 @@ func newDemo(n int) *demo {
 			t.Version = "1.8.1"
 		}
 		t.WatermarkUS = now - int64(lag*1e6)
+		if t.SinceUS = t.WatermarkUS; len(t.Codes) > 0 {
+			t.Urgent, t.Urgency = t.Codes[0], map[string]int{"store_stuck": 8, "store_offline": 6, "pos_silent": 5}[t.Codes[0]]
+		}
 		d.tiles, d.revs, d.since = append(d.tiles, t), append(d.revs, 1), append(d.since, now-int64(lag*1e6))
 	}
 	for i := range 9 {
@@ -237,6 +240,28 @@ func (d *demo) Bands() []protocol.BandColumn {
 		c.Count[0] = left
 	}
 	return out
+}
+
+func (d *demo) Past(atUS int64) (protocol.FleetPast, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	back := (time.Now().UnixMicro() - atUS) / 60e6
+	if back < 0 || back >= 1440 {
+		return protocol.FleetPast{}, false
+	}
+	p := protocol.FleetPast{Boot: "demo", AtUS: atUS, States: make([]uint8, len(d.tiles)), Backlog: make([]uint64, len(d.tiles))}
+	for i := range d.tiles {
+		t := &d.tiles[i]
+		began := (time.Now().UnixMicro() - d.since[i]) / 60e6
+		if back < began { // as bad then as now, only less far behind
+			p.States[i] = uint8(presenceNo(t.Presence)<<3 | protocol.Band(t.Presence, (began-back)*60e6))
+			p.Backlog[i] = t.Backlog / 2
+		}
+		if i%5 == 0 && back > 600 && back < 700 { // an outage of the past
+			p.States[i] = 5<<3 | 7
+		}
+	}
+	return p, true
 }
 
 func (d *demo) Acknowledge(id string) bool {

@@ -27,13 +27,19 @@ type fleetData struct {
 	Filtered  int // tiles that match, -1 where nothing is filtered
 	Dense     bool
 	Panel     *panelData
+	Calls     *callsData
+	TV        bool
+	Past      bool
 	WorstName string
 	Noun      string // stores; locations where a warehouse is among them
 }
 
 type regionData struct {
-	Name  string
-	Tiles []tileData
+	Name   string
+	Tiles  []tileData
+	Folded bool
+	Bands  [8]int
+	Needy  int // need a person
 }
 
 type tileData struct {
@@ -65,6 +71,25 @@ func filterOf(r *http.Request) filter {
 		f.State = p
 	}
 	return f
+}
+
+// query is the filter as it stands in an address, without "?".
+func (f filter) query() string {
+	v := url.Values{}
+	put := func(k, s string) {
+		if s != "" {
+			v.Set(k, s)
+		}
+	}
+	put("region", f.Region)
+	put("version", f.Version)
+	put("incident", f.Code)
+	put("state", string(f.State))
+	put("q", f.Query)
+	if f.Band >= 0 {
+		v.Set("lag", strconv.Itoa(f.Band))
+	}
+	return v.Encode()
 }
 
 func (f filter) empty() bool { return f == filter{Band: -1} }
@@ -105,7 +130,7 @@ func byTrouble(a, b tileData) int {
 }
 
 func (w *Web) fleetData(f filter) *fleetData {
-	v := w.opts.Fleet.View(0)
+	v := w.view()
 	d := &fleetData{View: v, AtMS: v.AtUS / 1000, States: v.Totals.ByPresence, Filter: f, Filtered: -1, Noun: "stores", Dense: len(v.Tiles) > denseFrom}
 	for _, n := range v.Bands[3:7] {
 		d.Late += n
@@ -125,7 +150,12 @@ func (w *Web) fleetData(f filter) *fleetData {
 			at[t.Region] = k
 			d.Regions = append(d.Regions, regionData{Name: t.Region})
 		}
-		d.Regions[k].Tiles = append(d.Regions[k].Tiles, t)
+		rg := &d.Regions[k]
+		rg.Tiles = append(rg.Tiles, t)
+		rg.Bands[t.Band]++
+		if t.Urgency > 0 {
+			rg.Needy++
+		}
 		if t.Version != "" {
 			versions[t.Version] = true
 		}
@@ -161,9 +191,18 @@ func sorted(m map[string]bool) []string {
 
 func (w *Web) fleetPage(rw http.ResponseWriter, r *http.Request) error {
 	d := w.fleetData(filterOf(r))
+	d.TV = r.URL.Query().Has("tv")
+	folded := strings.Split(query(r, "fold"), "|")
+	for i := range d.Regions {
+		d.Regions[i].Folded = !d.TV && slices.Contains(folded, d.Regions[i].Name)
+	}
+	d.Calls = w.calls(d.Filter, d.View.Tiles, d.View.AtUS, callsWanted(r))
 	pick := protocol.StoreID(query(r, "store"))
 	if pick == "" && len(d.Regions) > 0 {
 		pick = d.View.Totals.WorstStore
+		if len(d.Calls.Calls) > 0 {
+			pick = d.Calls.Calls[0].Tile.Store
+		}
 		if pick == "" {
 			pick = d.Regions[0].Tiles[0].Store
 		}
@@ -173,6 +212,9 @@ func (w *Web) fleetPage(rw http.ResponseWriter, r *http.Request) error {
 	}
 	f := w.frame(r, "fleet", "Fleet")
 	f.Data = d
+	if d.TV {
+		f.Body = "tv"
+	}
 	return w.render(rw, r, "fleet.html", f)
 }
 

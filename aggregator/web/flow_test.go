@@ -54,6 +54,30 @@ func TestFleetFlow(t *testing.T) {
 	b.until(`document.getElementById("keys").open`)
 	b.do("close", chromedp.KeyEvent(kb.Escape))
 
+	// whom to call stands on the first screen, with the reason and the way to the remedy
+	if n := eval[int](b, `document.querySelectorAll("#calls .call").length`); n == 0 || n > callsShown {
+		t.Errorf("%d rows of whom to call", n)
+	}
+	if y := eval[float64](b, `document.querySelector("#calls .call:last-child").getBoundingClientRect().bottom + scrollY`); y > 1060 {
+		t.Errorf("whom to call ends at %.0f px, below the first screen", y)
+	}
+	if bad := eval[int](b, `[...document.querySelectorAll("#calls .call")].filter((c) => c.querySelector(".why").textContent.length < 10 || !c.querySelector(".do a[href^='/ops/']")).length`); bad > 0 {
+		t.Errorf("%d rows have no reason or no remedy", bad)
+	}
+	eval[any](b, `document.getElementById("foldall").click(), 0`)
+	b.until(`location.search.includes("fold=") && !document.querySelector(".region:not(.folded)")`)
+	eval[any](b, `document.getElementById("foldall").click(), 0`)
+	b.until(`!document.querySelector(".folded")`)
+	eval[any](b, `(() => { const t = document.getElementById("travel"); t.value = 1380; t.dispatchEvent(new Event("input")); return 0 })()`)
+	b.until(`document.body.classList.contains("past") && location.search.includes("at=") && !document.getElementById("now").hidden`)
+	// every figure of the page is of that minute, not of now
+	if a, l := eval[int](b, `document.querySelectorAll(".s.l7").length`), eval[string](b, `document.querySelector('.key[data-level="7"] b').textContent`); itoa(a) != l {
+		t.Errorf("%d tiles were offline then, the legend says %s", a, l)
+	}
+	b.shot("fleet-past")
+	b.do("back to now", chromedp.Click(css("#now")))
+	b.until(`!document.body.classList.contains("past") && !location.search.includes("at=")`)
+
 	before := eval[int](b, `__stats.applied`)
 	b.until(`__stats.applied > ` + itoa(before+1))
 

@@ -17,6 +17,11 @@ const (
 	suggestionsMax    = 12
 	storeExceptions   = 8 // recent ones on a store's page
 	denseFrom         = 1200
+	callsShown        = 6 // rows of whom to call
+	callsMax          = 300
+	togetherWithin    = 10 * time.Minute // what strikes a region within this is one trouble
+	togetherMin       = 3                // stores; fewer are called one by one
+	togetherNames     = 4
 	loginsPerMinute   = 20
 	documentBytesMax  = 32 << 10 // of an exception's document, as shown
 )

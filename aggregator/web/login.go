@@ -59,7 +59,7 @@ func (w *Web) loginPage(rw http.ResponseWriter, r *http.Request) {
 
 func (w *Web) showLogin(rw http.ResponseWriter, r *http.Request, status int, problem string) {
 	f := w.frame(r, "", "Log in")
-	f.Nav, f.Error, f.Data = nil, problem, next(r.FormValue("next"))
+	f.Nav, f.More, f.Error, f.Data = nil, nil, problem, next(r.FormValue("next"))
 	rw.Header().Set("Cache-Control", "no-store")
 	rw.Header().Set("Content-Type", "text/html; charset=utf-8")
 	rw.WriteHeader(status)

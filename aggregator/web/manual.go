@@ -140,8 +140,50 @@ func span(s string) (out, rest string, ok bool) {
 	return "", "", false
 }
 
+// manual is OPERATIONS.md, read once: whole, and by section.
+type manual struct {
+	all      template.HTML
+	order    []string // codes, as they stand in the text
+	sections map[string]template.HTML
+}
+
+func readManual(md string) manual {
+	m := manual{sections: map[string]template.HTML{}}
+	m.all, _ = renderManual(md)
+	parts := strings.Split("\n"+md, "\n## ")
+	for _, p := range parts[1:] {
+		html, names := renderManual("## " + p)
+		code, _, _ := strings.Cut(p, "\n")
+		code = strings.TrimSpace(code)
+		if names[code] {
+			m.order = append(m.order, code)
+			m.sections[code] = html
+		}
+	}
+	return m
+}
+
+func (m *manual) has(code string) bool { return m.sections[code] != "" }
+
+type manualData struct {
+	Code  string
+	Order []string
+	Text  template.HTML
+}
+
 func (w *Web) operationsPage(rw http.ResponseWriter, r *http.Request) error {
 	f := w.frame(r, "operations", "Operations")
-	f.Data = w.manual
+	f.Data = &manualData{Order: w.manual.order, Text: w.manual.all}
+	return w.render(rw, r, "operations.html", f)
+}
+
+// sectionPage is one section, for whoever follows an incident's link.
+func (w *Web) sectionPage(rw http.ResponseWriter, r *http.Request) error {
+	code := r.PathValue("section")
+	if !w.manual.has(code) {
+		return notFound("The manual has no section of this name. /ops/ has all of it.")
+	}
+	f := w.frame(r, "operations", strings.ReplaceAll(code, "_", " "))
+	f.Data = &manualData{Code: code, Order: w.manual.order, Text: w.manual.sections[code]}
 	return w.render(rw, r, "operations.html", f)
 }

@@ -28,8 +28,10 @@ type frame struct {
 	Version string
 	Who     string
 	Nav     []navItem
+	More    []navItem // of the menu
 	Query   string
 	Error   string
+	Body    string // classes of the page's body
 	Data    any
 }
 
@@ -47,7 +49,7 @@ func (w *Web) frame(r *http.Request, page, title string) *frame {
 	if w.opts.Exceptions != nil {
 		f.Nav = append(f.Nav, navItem{Name: "Exceptions", Href: "/exceptions", Page: "exceptions", Count: w.openCount()})
 	}
-	f.Nav = append(f.Nav, navItem{Name: "Operations", Href: "/operations", Page: "operations"})
+	f.More = append(f.More, navItem{Name: "Operations manual", Href: "/ops/", Page: "operations"})
 	return f
 }
 
@@ -137,7 +139,7 @@ func parseTemplates(w *Web) (*template.Template, error) {
 		"us":       func(us int64) time.Time { return time.UnixMicro(us).UTC() },
 		"signed":   signed,
 		"path":     url.PathEscape,
-		"section":  func(code string) bool { return w.sections[code] },
+		"section":  w.manual.has,
 		"bands":    func() [8]string { return protocol.BandNames },
 		"states":   func() []protocol.Presence { return presences[:] },
 		"add":      func(a, b int) int { return a + b },

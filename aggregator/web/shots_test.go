@@ -173,7 +173,8 @@ func TestPagesInARealBrowser(t *testing.T) {
 		{"availability", "/availability?sku=04006381333931&location=S0002", `!!document.querySelector(".sum")`},
 		{"availability-empty", "/availability?sku=nothing", `true`},
 		{"exceptions", "/exceptions", `document.querySelectorAll(".exception").length === 9`},
-		{"operations", "/operations#store_stuck", `!!document.querySelector("h2:target")`},
+		{"operations", "/ops/store_stuck", `!!document.querySelector("h2#store_stuck")`},
+		{"tv", "/?tv=1", `document.getElementById("live").textContent === "live"`},
 	}
 	for _, v := range []struct {
 		name, scheme string

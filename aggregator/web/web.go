@@ -24,6 +24,7 @@ type Fleet interface {
 	Statuses() []protocol.StoreStatus
 	History(id protocol.StoreID, day bool) []protocol.LagPoint
 	Bands() []protocol.BandColumn
+	Past(atUS int64) (protocol.FleetPast, bool)
 	Acknowledge(incident string) bool
 }
 
@@ -57,17 +58,17 @@ type Options struct {
 
 // Web is the UI.
 type Web struct {
-	opts     Options
-	tpl      *template.Template
-	assets   *assets
-	manual   template.HTML
-	sections map[string]bool // headings of the manual
-	done     chan struct{}
-	closing  sync.Once
-	streams  chan struct{}
-	logins   bucket
-	delta    deltaCache
-	now      func() time.Time
+	opts    Options
+	tpl     *template.Template
+	assets  *assets
+	manual  manual
+	done    chan struct{}
+	closing sync.Once
+	streams chan struct{}
+	logins  bucket
+	delta   deltaCache
+	whole   wholeCache
+	now     func() time.Time
 }
 
 // ErrLogin is New's answer to a UI that nobody would have to log in to.
@@ -87,7 +88,7 @@ func New(o Options) (*Web, error) {
 	}
 	w := &Web{opts: o, assets: a, done: make(chan struct{}), streams: make(chan struct{}, StreamsMax), now: o.Now}
 	w.logins = bucket{left: loginsPerMinute}
-	w.manual, w.sections = renderManual(string(o.Manual))
+	w.manual = readManual(string(o.Manual))
 	if w.tpl, err = parseTemplates(w); err != nil {
 		return nil, fmt.Errorf("parse templates: %w", err)
 	}
@@ -112,6 +113,10 @@ func (w *Web) Handler() http.Handler {
 	page("GET /fleet.csv", w.fleetCSV)
 	page("GET /stores/{id}", w.storePage)
 	page("GET /operations", w.operationsPage)
+	page("GET /ops/{$}", w.operationsPage)
+	page("GET /ops/{section}", w.sectionPage)
+	page("GET /ui/calls", w.callsFragment)
+	page("GET /ui/past", w.past)
 	page("GET /ui/stream", w.stream)
 	page("GET /ui/bands", w.bands)
 	page("GET /ui/stores/{id}/panel", w.storePanel)
@@ -150,6 +155,12 @@ func headers(next http.Handler) http.Handler {
 		h.Set("Permissions-Policy", "camera=(), microphone=(), geolocation=()")
 		next.ServeHTTP(w, r)
 	})
+}
+
+// wholeCache keeps the fleet of one revision: 50 viewers ask for it at once.
+type wholeCache struct {
+	mu sync.Mutex // guards v
+	v  protocol.FleetView
 }
 
 type whoKey struct{}

@@ -20,9 +20,10 @@ const stats = { applied: 0, ms: [], sort: [], bytes: 0, changed: 0 }; // read by
 window.__stats = stats;
 
 // --- the clock: lag grows by itself, so the server only sends what changed
-let lastMsg = 0, held = 0;
+let lastMsg = 0, held = 0, past = false; // past: the tiles show an earlier minute
 for (let i = 0; i < n; i++) held += backlog[i];
 function paint() {
+  if (past) return stale();
   const t0 = performance.now(), now = Date.now() - skew, count = new Uint32Array(8), states = new Uint32Array(6);
   let worst = -1, cur = 0, far = -1, refilter = false;
   for (let i = 0; i < n; i++) {
@@ -52,7 +53,7 @@ function stale() {
 
 // --- sort: trouble first inside each region, never under the reader's hand
 function sort() {
-  if (regions.matches(":hover") || regions.contains(document.activeElement)) return;
+  if (past || regions.matches(":hover") || regions.contains(document.activeElement)) return;
   const t0 = performance.now();
   const rank = (t) => { const i = +t.dataset.i; return state[i] === 0 && level[i] === 0 ? 1e15 + i : -state[i] * 1e14 + (mark[i] === -1 ? 9e13 : mark[i]); };
   for (const box of regions.querySelectorAll(".tiles")) {
@@ -73,6 +74,7 @@ function connect() {
     for (const [i, w, b, s, c] of m.d) {
       if (i >= n) { fresh = true; continue; }
       held += b - backlog[i]; mark[i] = w; backlog[i] = b; incidents[i] = c;
+      if (past) { state[i] = s; continue; }
       if (s !== state[i]) { const t = tile[i]; t.classList.replace("p" + state[i], "p" + s); t.title = `${nameOf(i)} · ${WORD[s]}`; state[i] = s; if (filtered()) filter(false); }
       if (tile[i] === shown) refresh();
     }
@@ -189,6 +191,74 @@ async function hist(again) {
   }
   g.globalAlpha = 1; g.fillStyle = T().soft; g.textBaseline = "alphabetic";
   for (let q = 0; q <= 4; q++) { const d = new Date(Date.now() - (4 - q) * 6 * 36e5); g.textAlign = q === 4 ? "right" : q ? "center" : "left"; g.fillText(q === 4 ? "now" : d.toTimeString().slice(0, 5), left + (w - left) * q / 4, h - 2); }
+}
+
+// --- whom to call: asked for again while nobody reads in it
+async function calls() {
+  const c = $("calls"); if (document.hidden || past || !c || c.matches(":hover, :focus-within")) return;
+  try { c.replaceWith(await fragment("/ui/calls" + location.search)); } catch { /* stale() says so */ }
+}
+
+// --- regions fold, kept in the address bar
+function fold(r, on) { r.classList.toggle("folded", on); r.querySelector(".fold").setAttribute("aria-expanded", !on); }
+function folded() {
+  const f = [...regions.querySelectorAll(".folded")].map((r) => r.dataset.region).join("|"), b = $("foldall");
+  if (f) p.set("fold", f); else p.delete("fold");
+  history.replaceState(null, "", location.pathname + (p.size ? "?" + p : ""));
+  if (b) b.textContent = regions.querySelector(".region:not(.folded)") ? "Fold all regions" : "Unfold all regions";
+}
+function foldAll() { const on = !!regions.querySelector(".region:not(.folded)"); for (const r of regions.children) fold(r, on); folded(); }
+
+// --- time travel, minute by minute over the last day
+const travel = $("travel"), DAY = 1440;
+let trip, asked = 0;
+const at24 = (minutes) => new Date(Date.now() - skew - (DAY - minutes) * 60e3);
+const clock = new Intl.DateTimeFormat(undefined, { weekday: "short", hour: "2-digit", minute: "2-digit", hour12: false });
+function put(i, s, k) {
+  const t = tile[i]; t.className = t.className.replace(/ l\d/, ` l${k}`).replace(/ p\d/, ` p${s}`); level[i] = k;
+}
+async function go24() {
+  clearTimeout(trip);
+  const m = +travel.value;
+  if (m >= DAY) return now24();
+  const d = at24(m), ask = ++asked;
+  set("when", clock.format(d)); travel.setAttribute("aria-valuetext", clock.format(d));
+  trip = setTimeout(async () => {
+    const r = await fetch(`/ui/past?at=${d / 1e3 | 0}`).catch(() => 0); if (ask !== asked) return;
+    past = true; document.body.classList.add("past"); $("now").hidden = false;
+    p.set("at", d / 1e3 | 0); history.replaceState(null, "", location.pathname + "?" + p);
+    if (!r.ok) { set("when", `${clock.format(d)}: not kept`); toast("Nothing is kept of that minute: the history begins when the aggregator started."); return; }
+    const h = await r.json(), count = new Uint32Array(8), states = new Uint32Array(6); let cur = 0;
+    if (ask !== asked) return;
+    for (let i = 0; i < n; i++) {
+      const v = h.s.charCodeAt(i) - 48, known = v >= 0 && v < 48, k = known ? v & 7 : 0;
+      tile[i].classList.toggle("unknown", !known); put(i, known ? v >> 3 : 0, k);
+      if (known) { count[k]++; states[v >> 3]++; if (k < 2) cur++; }
+    }
+    const late = count[3] + count[4] + count[5] + count[6];
+    set("cur", num.format(cur)); set("late", num.format(late)); set("off", num.format(count[7])); set("stuck", num.format(states[4])); $("worstline").hidden = true;
+    keys.forEach((b, j) => { b.lastElementChild.textContent = num.format(count[j]); }); stateKeys.forEach((b, j) => { b.lastElementChild.textContent = num.format(states[j]); });
+    if (filtered()) filter(false);
+  }, 60);
+}
+function now24() {
+  asked++; past = false; document.body.classList.remove("past"); $("now").hidden = true; travel.value = DAY; set("when", "now"); travel.setAttribute("aria-valuetext", "now");
+  p.delete("at"); history.replaceState(null, "", location.pathname + (p.size ? "?" + p : ""));
+  for (let i = 0; i < n; i++) { tile[i].classList.remove("unknown"); put(i, state[i], levelOf(i, Date.now() - skew)); }
+  paint(); if (filtered()) filter(false);
+}
+if (n) {
+  travel.hidden = false; travel.addEventListener("input", go24); $("now").addEventListener("click", now24);
+  if ($("foldall")) { $("foldall").hidden = false; $("foldall").addEventListener("click", foldAll); }
+  regions.addEventListener("click", (e) => { const b = e.target.closest(".fold"); if (b) { const r = b.closest(".region"); fold(r, !r.classList.contains("folded")); folded(); } });
+  addEventListener("keydown", (e) => {
+    if (e.ctrlKey || e.metaKey || e.altKey || e.target.closest?.("input:not([type=range]), select, dialog")) return;
+    if (e.key === "f") foldAll();
+    if (e.key === "t") { if (p.has("tv")) p.delete("tv"); else p.set("tv", "1"); location.assign("/?" + p); }
+    if (e.key === "[" || e.key === "]") { travel.value = +travel.value + (e.key === "[" ? -60 : 60); go24(); }
+  });
+  setInterval(calls, 5000);
+  const then = +p.get("at"); if (then > 0) { travel.value = Math.max(0, DAY - Math.round((Date.now() - skew - then * 1e3) / 60e3)); go24(); }
 }
 
 if (n) {
