@@ -25,4 +25,6 @@ const (
 	retention    = 4 * hour
 	shrinkRuns   = 400
 	shrinkFor    = 20 * time.Second
+	gcPercent    = 1600    // of the command's process
+	memoryMax    = 1 << 30 // bytes of heap from which on it collects as it must
 )
