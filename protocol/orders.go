@@ -1,24 +1,6 @@
 package protocol
 
-import (
-	"encoding/json"
-	"time"
-)
-
-// Desired is what an agent is to be like (topic dn/desired): a whole document,
-// never a change. Versions rise; the agent's heartbeat says which it applied. A key
-// that the agent does not know makes it refuse the document, and say so.
-type Desired struct {
-	V       int                        `json:"v"`
-	Version uint64                     `json:"version"`
-	Values  map[string]json.RawMessage `json:"values"`
-}
-
-// The keys of Desired.Values that this version knows.
-const (
-	DesiredHeartbeatS   = "heartbeat_s"   // seconds between heartbeats, 5 to 30
-	DesiredAgentVersion = "agent_version" // that the host is to run; the agent tells a difference, it does not update itself
-)
+import "time"
 
 // Command is one thing to do (topic dn/command). It is sent until its result is
 // merged; an agent does it once, whatever it is told again.
@@ -75,16 +57,6 @@ const (
 	BundleBytesMax     = 512 << 10
 	BundlePartBytesMax = 32 << 10
 )
-
-// DesiredState is what the API tells of an agent's desired state.
-type DesiredState struct {
-	Version        uint64                     `json:"version"` // 0: none was ever wanted
-	Values         map[string]json.RawMessage `json:"values"`
-	By             string                     `json:"by,omitempty"`
-	At             *time.Time                 `json:"at,omitempty"`
-	AppliedVersion uint64                     `json:"applied_version"`
-	Refused        string                     `json:"refused,omitempty"` // why the agent did not apply the newest
-}
 
 // CommandState is what the API tells of a command.
 type CommandState struct {

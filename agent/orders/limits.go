@@ -8,5 +8,4 @@ const (
 	endedMax    = 200 // results that are remembered; the aggregator keeps 100 commands
 	reasonBytes = 500
 	doMax       = 2 * time.Minute // one command
-	valueBytes  = 1024
 )

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"tillwire/protocol"
 )
@@ -15,35 +16,32 @@ type Settings struct {
 }
 
 // parse reads a desired state. A key that is not known, or a value that makes no
-// sense, refuses the whole: half of a document is a state that nobody wanted.
+// sense, refuses the whole.
 func parse(d *protocol.Desired) (s Settings, why string) {
-	keys := make([]string, 0, len(d.Values))
-	for k := range d.Values {
-		keys = append(keys, k)
+	if wrong := protocol.CheckDesired(d.Values); len(wrong) > 0 {
+		return s, fmt.Sprintf("version %d: %q %s", d.Version, strings.TrimPrefix(wrong[0].Pointer, "/"), wrong[0].Message)
 	}
-	slices.Sort(keys)
-	for _, k := range keys {
-		v := d.Values[k]
-		var err error
-		switch {
-		case len(v) > valueBytes:
-			err = fmt.Errorf("has %d bytes, at most %d", len(v), valueBytes)
-		case k == protocol.DesiredHeartbeatS:
-			if err = json.Unmarshal(v, &s.HeartbeatS); err == nil && (s.HeartbeatS < 5 || s.HeartbeatS > 30) {
-				err = fmt.Errorf("is %d, must be 5 to 30", s.HeartbeatS)
-			}
-		case k == protocol.DesiredAgentVersion:
-			if err = json.Unmarshal(v, &s.AgentVersion); err == nil && (s.AgentVersion == "" || len(s.AgentVersion) > protocol.NameBytesMax) {
-				err = fmt.Errorf("must have 1 to %d bytes", protocol.NameBytesMax)
-			}
-		default:
-			err = fmt.Errorf("is not known to this agent")
+	for _, k := range protocol.Settings() {
+		v, ok := d.Values[k.Key]
+		if !ok {
+			continue
 		}
-		if err != nil {
-			return Settings{}, fmt.Sprintf("version %d: %.64q %s", d.Version, k, err)
+		if err := json.Unmarshal(v, s.field(k.Key)); err != nil {
+			return Settings{}, fmt.Sprintf("version %d: %q %s", d.Version, k.Key, err)
 		}
 	}
 	return s, ""
+}
+
+// field is where the value of a key goes.
+func (s *Settings) field(key string) any {
+	switch key {
+	case protocol.DesiredHeartbeatS:
+		return &s.HeartbeatS
+	case protocol.DesiredAgentVersion:
+		return &s.AgentVersion
+	}
+	return nil // json refuses to write there
 }
 
 // kept is what orders.json holds.

@@ -16,7 +16,7 @@ import (
 
 // Orders are what agents are to be like and to do.
 type Orders interface {
-	WantState(ctx context.Context, o protocol.Origin, values map[string]json.RawMessage, who string) (protocol.DesiredState, error)
+	WantState(ctx context.Context, o protocol.Origin, values map[string]json.RawMessage, base *uint64, who string) (protocol.DesiredState, error)
 	DesiredState(ctx context.Context, o protocol.Origin) (protocol.DesiredState, error)
 	IssueCommand(ctx context.Context, o protocol.Origin, c protocol.Command, valid time.Duration, who string) (protocol.CommandState, error)
 	ListCommands(ctx context.Context, o protocol.Origin) ([]protocol.CommandState, error)
@@ -34,12 +34,21 @@ func (a *API) desired(w http.ResponseWriter, r *http.Request) error {
 
 func (a *API) putDesired(w http.ResponseWriter, r *http.Request) error {
 	var req struct {
-		Values map[string]json.RawMessage `json:"values"`
+		Values    map[string]json.RawMessage `json:"values"`
+		IfVersion *uint64                    `json:"if_version"`
 	}
 	if err := decode(r, &req); err != nil {
 		return err
 	}
-	st, err := a.o.Orders.WantState(r.Context(), originOf(r), req.Values, who(r))
+	if wrong := protocol.CheckDesired(req.Values); len(wrong) > 0 {
+		p := invalid("/values"+wrong[0].Pointer, wrong[0].Message, "correct the fields named in errors[]; nothing of it was set. `tillwire-aggregator store desired set --help` lists the keys")
+		for n := range wrong {
+			wrong[n].Pointer = "/values" + wrong[n].Pointer
+		}
+		p.Errors = wrong
+		return p
+	}
+	st, err := a.o.Orders.WantState(r.Context(), originOf(r), req.Values, req.IfVersion, who(r))
 	if err != nil {
 		return err
 	}

@@ -117,6 +117,8 @@ func (i *Ingest) withOrders(ctx context.Context, o protocol.Origin, begin bool, 
 			refused = protocol.NewProblem(http.StatusUnprocessableEntity, "invalid_order", "The order is not acceptable", err.Error(), "see the contract: GET /openapi.json")
 		case errors.Is(err, orders.ErrFull):
 			refused = protocol.NewProblem(http.StatusConflict, "orders_full", "Too many commands wait", err.Error(), "wait for their results, or until they expire")
+		case errors.Is(err, orders.ErrChanged):
+			refused = protocol.NewProblem(http.StatusConflict, "desired_changed", "Somebody else set it meanwhile", err.Error(), "GET it, and set what is to change on top of that")
 		case err != nil:
 			refused = err
 		case keep:
@@ -136,10 +138,11 @@ func (i *Ingest) withOrders(ctx context.Context, o protocol.Origin, begin bool, 
 	return errors.Join(err, refused)
 }
 
-// WantState sets what an agent is to be like.
-func (i *Ingest) WantState(ctx context.Context, o protocol.Origin, values map[string]json.RawMessage, who string) (st protocol.DesiredState, err error) {
+// WantState sets what an agent is to be like; base, where it is not nil, is the
+// version that it is to follow.
+func (i *Ingest) WantState(ctx context.Context, o protocol.Origin, values map[string]json.RawMessage, base *uint64, who string) (st protocol.DesiredState, err error) {
 	err = i.withOrders(ctx, o, true, func(x *orders.Orders, nowUS int64) (bool, error) {
-		err := x.Want(values, who, nowUS)
+		err := x.Want(values, base, who, nowUS)
 		st = x.State()
 		return err == nil, err
 	})

@@ -6,8 +6,6 @@ import "time"
 const (
 	openMax      = 20 // commands without a result
 	keptMax      = 100
-	valuesMax    = 32
-	valueBytes   = 1024
 	reasonBytes  = 500
 	resendUS     = 10_000_000 // at most so often, however often heartbeats come
 	ValidDefault = time.Hour  // of a command

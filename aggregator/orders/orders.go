@@ -43,18 +43,19 @@ type Command struct {
 var (
 	ErrFull    = errors.New("too many commands wait for their results")
 	ErrInvalid = errors.New("order is not acceptable")
+	ErrChanged = errors.New("the desired state was changed meanwhile")
 )
 
 // Want makes a new version of the desired state. Values that are wanted already
-// make none. Unknown keys are passed on: the agent may be newer than this process.
-func (o *Orders) Want(values map[string]json.RawMessage, who string, nowUS int64) error {
-	if len(values) > valuesMax {
-		return fmt.Errorf("%w: %d values, at most %d", ErrInvalid, len(values), valuesMax)
+// make none. One value that cannot be applied refuses the whole, here as at the
+// agent: a slip is told to who made it, not to a shop. base, where it is not nil, is
+// the version that the caller has read: what was wanted since is not overwritten.
+func (o *Orders) Want(values map[string]json.RawMessage, base *uint64, who string, nowUS int64) error {
+	if wrong := protocol.CheckDesired(values); len(wrong) > 0 {
+		return fmt.Errorf("%w: %s %s", ErrInvalid, strings.TrimPrefix(wrong[0].Pointer, "/"), wrong[0].Message)
 	}
-	for k, v := range values {
-		if protocol.CheckName(strings.ReplaceAll(k, "_", "-")) != nil || len(v) > valueBytes || !json.Valid(v) {
-			return fmt.Errorf("%w: value %.64q is no JSON of at most %d bytes", ErrInvalid, k, valueBytes)
-		}
+	if base != nil && *base != o.Desired.Version {
+		return fmt.Errorf("%w: it is version %d now, not %d", ErrChanged, o.Desired.Version, *base)
 	}
 	if o.Desired.Version != 0 && equal(o.Desired.Values, values) {
 		return nil

@@ -20,16 +20,20 @@ func raw(values ...string) map[string]json.RawMessage {
 
 func TestDesired(t *testing.T) {
 	o := &Orders{}
-	if err := o.Want(raw("heartbeat_s", "10"), "ann", 1000); err != nil || o.Desired.Version != 1001 {
+	if err := o.Want(raw("heartbeat_s", "10"), nil, "ann", 1000); err != nil || o.Desired.Version != 1001 {
 		t.Fatal(err, o.Desired)
 	}
-	if err := o.Want(raw("heartbeat_s", "10"), "bob", 2000); err != nil || o.Desired.Version != 1001 || o.DesiredBy != "ann" {
+	if err := o.Want(raw("heartbeat_s", "10"), nil, "bob", 2000); err != nil || o.Desired.Version != 1001 || o.DesiredBy != "ann" {
 		t.Error("a repeat makes a version", o.Desired)
 	}
-	for _, bad := range []map[string]json.RawMessage{raw("", "1"), raw("a b", "1"), raw("a", "{"), raw("a", `"`+string(make([]byte, 2000))+`"`)} {
-		if err := o.Want(bad, "ann", 3000); !errors.Is(err, ErrInvalid) || o.Desired.Version != 1001 {
+	for _, bad := range []map[string]json.RawMessage{raw("", "1"), raw("a b", "1"), raw("a", "{"), raw("heartbeat_s", "10", "colour", `"red"`), raw("heartbeat_s", "4")} {
+		if err := o.Want(bad, nil, "ann", 3000); !errors.Is(err, ErrInvalid) || o.Desired.Version != 1001 {
 			t.Errorf("%v: %v", bad, err)
 		}
+	}
+	read := uint64(0)
+	if err := o.Want(raw("heartbeat_s", "12"), &read, "bob", 3000); !errors.Is(err, ErrChanged) || o.Desired.Version != 1001 {
+		t.Errorf("what ann wanted is overwritten: %v", err)
 	}
 	d, _ := o.Due(false, 4000)
 	if d == nil || d.Version != 1001 {
@@ -54,8 +58,12 @@ func TestDesired(t *testing.T) {
 	}
 	// An agent that has met a version which this ledger has lost: the next is above.
 	o.Heard(99_000, "")
-	if err := o.Want(raw("heartbeat_s", "11"), "ann", 10); err != nil || o.Desired.Version <= 99_000 {
+	if err := o.Want(raw("heartbeat_s", "11"), nil, "ann", 10); err != nil || o.Desired.Version <= 99_000 {
 		t.Error(err, o.Desired.Version)
+	}
+	read = o.Desired.Version
+	if err := o.Want(raw("heartbeat_s", "12"), &read, "bob", 20); err != nil || o.DesiredBy != "bob" {
+		t.Error(err, o.DesiredBy)
 	}
 }
 

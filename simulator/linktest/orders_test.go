@@ -6,9 +6,12 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -165,19 +168,26 @@ func TestOrders(t *testing.T) {
 	p.sold(20)
 
 	var st protocol.DesiredState
-	for _, c := range []struct{ values, refused string }{{`{"heartbeat_s":7}`, ""}, {`{"heartbeat_s":9,"colour":"red"}`, `"colour" is not known`}, {`{"heartbeat_s":6,"agent_version":"1.1"}`, ""}} {
-		if code := p.call(http.MethodPut, agents+"/desired", `{"values":`+c.values+`}`, &st); code != http.StatusOK {
+	for _, values := range []string{`{"heartbeat_s":7}`, `{"heartbeat_s":6,"agent_version":"1.1"}`} {
+		if code := p.call(http.MethodPut, agents+"/desired", `{"values":`+values+`}`, &st); code != http.StatusOK {
 			t.Fatalf("%d %+v", code, st)
 		}
 		version := st.Version
-		wait(t, "desired "+c.values, func() string {
+		wait(t, "desired "+values, func() string {
 			st = protocol.DesiredState{}
 			p.call(http.MethodGet, agents+"/desired", "", &st)
-			if (c.refused == "") == (st.AppliedVersion == version) && strings.Contains(st.Refused, c.refused) && (c.refused == "") == (st.Refused == "") {
+			if st.AppliedVersion == version && st.Refused == "" {
 				return ""
 			}
 			return fmt.Sprintf("%+v", st)
 		})
+	}
+	var wrong protocol.Problem
+	if code := p.call(http.MethodPut, agents+"/desired", `{"values":{"heartbeat_s":9,"colour":"red"}}`, &wrong); code != http.StatusUnprocessableEntity || len(wrong.Errors) != 1 || wrong.Errors[0].Pointer != "/values/colour" {
+		t.Errorf("an unknown key: %d %+v", code, wrong)
+	}
+	if code := p.call(http.MethodPut, agents+"/desired", `{"values":{"heartbeat_s":9},"if_version":3}`, &wrong); code != http.StatusConflict || wrong.Code != "desired_changed" {
+		t.Errorf("on top of a version that is not there: %d %+v", code, wrong)
 	}
 
 	p.refusedIsAnIncident(agents)
@@ -224,8 +234,8 @@ func TestOrders(t *testing.T) {
 	}
 }
 
-// refusedIsAnIncident sees that a key which the agent does not know is counted, and
-// told to people, until it is put right.
+// refusedIsAnIncident sees that a desired state which the agent cannot keep is
+// counted, and told to people, until that is put right.
 func (p *pair) refusedIsAnIncident(agents string) {
 	p.t.Helper()
 	status := func() (codes string, refused uint64) {
@@ -239,10 +249,20 @@ func (p *pair) refusedIsAnIncident(agents string) {
 		}
 		return codes, v.Counters["desired_refused"]
 	}
+	kept := filepath.Join(p.dirs[1], agent.OrdersFile)
 	for _, c := range []struct {
 		values string
 		told   bool
-	}{{`{"heartbeat_s":6,"shape":"round"}`, true}, {`{"heartbeat_s":6}`, false}} {
+		before func() error
+	}{
+		{`{"heartbeat_s":7}`, true, func() error {
+			return errors.Join(os.Remove(kept), os.MkdirAll(filepath.Join(kept, "in-the-way"), 0o700))
+		}},
+		{`{"heartbeat_s":6}`, false, func() error { return os.RemoveAll(kept) }},
+	} {
+		if err := c.before(); err != nil {
+			p.t.Fatal(err)
+		}
 		p.call(http.MethodPut, agents+"/desired", `{"values":`+c.values+`}`, nil)
 		wait(p.t, "incident of "+c.values, func() string {
 			codes, refused := status()

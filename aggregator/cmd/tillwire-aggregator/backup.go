@@ -1,11 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -71,51 +68,14 @@ func stoppedBackup(ctx context.Context, c aggregator.Config, r protocol.BackupRe
 	return protocol.BackupCopy{ID: m.ID, At: m.At, Head: m.Head, Generation: m.Generation, Bytes: m.Bytes(), Agents: len(m.Marks), DurationS: time.Since(began).Seconds()}, nil
 }
 
-// askBackup asks the aggregator that serves the data folder, with a key made of the
-// folder's own secret: who may read that may do anything anyway.
+// askBackup asks the aggregator that serves the data folder.
 func askBackup(ctx context.Context, c aggregator.Config, r protocol.BackupRequest) (made protocol.BackupCopy, err error) {
-	var at struct {
-		HTTP string `json:"http"`
-	}
-	b, err := os.ReadFile(filepath.Join(c.DataDir, "addresses.json"))
-	if err == nil {
-		err = json.Unmarshal(b, &at)
-	}
-	if err != nil {
-		return made, fmt.Errorf("find the running aggregator: %w", err)
-	}
-	key, err := aggregator.IssueKey(c, "admin", "backup-command")
+	ask, err := askOwn(c, "admin", "backup-command", copyTakes)
 	if err != nil {
 		return made, err
 	}
-	body, err := json.Marshal(r)
-	if err != nil {
-		return made, err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+at.HTTP+"/v1/backups", bytes.NewReader(body))
-	if err != nil {
-		return made, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Authorization", "Bearer "+key)
-	client := http.Client{Timeout: copyTakes}
-	resp, err := client.Do(req) //nolint:gosec // our own aggregator's address, from its own folder
-	if err != nil {
-		return made, fmt.Errorf("ask the running aggregator: %w", err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	b, err = io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	if err != nil {
-		return made, fmt.Errorf("ask the running aggregator: %w", err)
-	}
-	if resp.StatusCode != http.StatusCreated {
-		var p protocol.Problem
-		if json.Unmarshal(b, &p) == nil && p.Detail != "" {
-			return made, fmt.Errorf("%s: %s", p.Title, p.Detail)
-		}
-		return made, fmt.Errorf("the running aggregator answered %s: %s", resp.Status, b)
-	}
-	return made, json.Unmarshal(b, &made)
+	b, err := ask.do(ctx, http.MethodPost, []string{"v1", "backups"}, r)
+	return made, into(b, err, &made)
 }
 
 // copyTakes is longer than any copy should: the folder may be far away.

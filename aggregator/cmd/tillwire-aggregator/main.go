@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -50,7 +51,7 @@ type command struct {
 }
 
 func commands() []command {
-	return []command{
+	all := []command{
 		{"run", "[--config FILE] [--data-dir DIR] [--dev]", "serve broker, ledger, APIs and ops UI", "tillwire-aggregator run --dev --data-dir ./aggregator-data", runCommand},
 		{"token", "--store S [--agent A] | --role R --name N | --enroll --store S", "print a credential: an agent's, an API key, or a one-off enrolment token", "tillwire-aggregator token --store S0042 --agent server", tokenCommand},
 		{"fsck", "[--data-dir DIR] [--json]", "rebuild every position from the log of a stopped aggregator and compare", "tillwire-aggregator fsck --data-dir /var/lib/tillwire-aggregator", fsckCommand},
@@ -60,6 +61,7 @@ func commands() []command {
 		{"config", "", "list every configuration key, its environment variable and its value", "tillwire-aggregator config", configCommand},
 		{"version", "", "print the version", "", versionCommand},
 	}
+	return slices.Insert(all, len(all)-1, storeCommands()...)
 }
 
 func main() {
@@ -78,13 +80,32 @@ func Main(args []string, stdout, stderr io.Writer) int {
 		return exitOK
 	}
 	for _, c := range commands() {
-		if c.name == args[0] {
-			err := c.do(ctx, &invocation{args: args[1:], stdout: stdout, stderr: stderr, lookup: os.LookupEnv})
+		if name := strings.Fields(c.name); len(args) >= len(name) && slices.Equal(args[:len(name)], name) {
+			err := c.do(ctx, &invocation{args: args[len(name):], stdout: stdout, stderr: stderr, lookup: os.LookupEnv})
 			return exitCode(err, stderr, c)
 		}
 	}
-	fmt.Fprintf(stderr, "tillwire-aggregator: %q is not a command. `tillwire-aggregator help` lists them.\n", args[0])
+	unknown(stderr, args)
 	return exitUsage
+}
+
+// unknown names what was asked for, and the commands that begin alike.
+func unknown(w io.Writer, args []string) {
+	var alike []string
+	for _, c := range commands() {
+		if first, rest, _ := strings.Cut(c.name, " "); first == args[0] && rest != "" {
+			alike = append(alike, c.name)
+		}
+	}
+	words := 1
+	for len(alike) > 0 && words < min(len(args), 3) && !strings.HasPrefix(args[words], "-") {
+		words++
+	}
+	fmt.Fprintf(w, "tillwire-aggregator: %q is not a command.", strings.Join(args[:words], " "))
+	if len(alike) > 0 {
+		fmt.Fprintf(w, " There are: %s.", strings.Join(alike, ", "))
+	}
+	fmt.Fprintln(w, " `tillwire-aggregator help` lists all.")
 }
 
 func exitCode(err error, stderr io.Writer, c command) int {
@@ -106,7 +127,7 @@ func exitCode(err error, stderr io.Writer, c command) int {
 func usage(w io.Writer) {
 	fmt.Fprint(w, "tillwire-aggregator merges the journals of all stores and answers what is available where.\n\nUsage: tillwire-aggregator COMMAND [flags]\n\nCommands:\n")
 	for _, c := range commands() {
-		fmt.Fprintf(w, "  %-10s %s\n", c.name, c.help)
+		fmt.Fprintf(w, "  %-18s %s\n", c.name, c.help)
 	}
 	fmt.Fprint(w, "\nExamples:\n")
 	for _, c := range commands() {
@@ -145,6 +166,11 @@ func (f *flags) parse(in *invocation) (aggregator.Config, error) {
 	if f.NArg() > 0 {
 		return aggregator.Config{}, fmt.Errorf("%w: unexpected argument %q", errUsage, f.Arg(0))
 	}
+	return f.load(in)
+}
+
+// load reads file and environment under the flags.
+func (f *flags) load(in *invocation) (aggregator.Config, error) {
 	path := *f.config
 	if path == "" {
 		if _, err := os.Stat(aggregator.DefaultConfigPath()); err == nil {
