@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
-
-	"github.com/VictoriaMetrics/metrics"
 
 	"tillwire/aggregator/availability"
 	"tillwire/aggregator/merge"
@@ -179,51 +176,6 @@ func (d door) Discard(ctx context.Context, id, note string) (protocol.Exception,
 
 // door is ingest as the API sees it.
 type door struct{ a *Aggregator }
-
-// metrics writes Prometheus text: base units, _total for counters.
-func (a *Aggregator) metrics(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/plain; version=0.0.4")
-	var b strings.Builder
-	put := func(name string, v any) { fmt.Fprintf(&b, "tillwire_%s %v\n", name, v) }
-	n, l, t, br := a.ingest.Stats(), a.ledger.Stats(), a.fleet.Snapshot().Totals, a.broker.Stats()
-	put("ingest_frames_total", n.Frames)
-	put("ingest_events_total", n.Events)
-	put("ingest_duplicates_total", n.Duplicates)
-	put("ingest_parked_total", n.Parked)
-	put("ingest_commits_total", n.Commits)
-	put("ingest_nacks_total", n.Nacks)
-	a.refusals.each(func(why protocol.NackReason, n uint64) { put(`ingest_refused_total{reason="`+string(why)+`"}`, n) })
-	put("ingest_busy_total", n.Busy)
-	put("ingest_commit_seconds_total", float64(n.CommitUS)/1e6)
-	put("ingest_queue_items", n.QueueItems)
-	put("ingest_voids_waiting", n.Pending)
-	put("ingest_digests_total", n.Digests)
-	put("ingest_digests_kept_total", n.DigestsKept)
-	put("ingest_digests_wrong_total", n.DigestsWrong)
-	put("ingest_digests_dropped_total", n.DigestsDropped)
-	put("ledger_entries_total", uint64(l.Head))
-	put("ledger_bytes", l.Bytes)
-	put("ledger_free_bytes", l.FreeBytes)
-	put("ledger_last_commit_seconds", float64(l.CommitUS)/1e6)
-	put("availability_skus", a.model.SKUs())
-	put("availability_cells", a.model.Cells())
-	put("fleet_stores", t.Stores)
-	put("fleet_stores_current", t.Current)
-	put("fleet_backlog_events", t.BacklogEvents)
-	put("fleet_worst_lag_seconds", t.WorstLagS)
-	put("exceptions_open", t.Exceptions)
-	a.putSafe(put)
-	put("broker_connections", br.Open)
-	put("broker_clients", br.Connected)
-	put("broker_refused_connections_total", br.RefusedCap+br.RefusedHandshake)
-	put("broker_refused_auth_total", br.RefusedAuth)
-	put("broker_denied_total", br.Denied)
-	put("broker_rejected_total", br.Rejected)
-	put("broker_panics_total", br.Panics)
-	put("broker_down_dropped_total", br.DownDropped)
-	_, _ = w.Write([]byte(b.String()))
-	metrics.WriteProcessMetrics(w)
-}
 
 // thresholds follows the passages between in, low and out.
 func (a *Aggregator) thresholds(ctx context.Context, channel string, locs []protocol.StoreID, after uint64, emit func(no uint64, reset bool, events any) error) error {

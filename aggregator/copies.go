@@ -14,7 +14,6 @@ import (
 
 	"tillwire/aggregator/backup"
 	"tillwire/aggregator/fleet"
-	"tillwire/aggregator/ingest"
 	"tillwire/protocol"
 	"tillwire/store/ledger"
 )
@@ -137,24 +136,4 @@ func (a *Aggregator) MakeBackup(ctx context.Context, r protocol.BackupRequest) (
 		ID: m.ID, At: m.At, Head: m.Head, Generation: m.Generation, StateHash: m.StateHash, Bytes: m.Bytes(), Agents: len(m.Marks),
 		DurationS: a.deps.Now().Sub(began).Seconds(), CarriedAway: (r.To == "" || filepath.Clean(r.To) == filepath.Clean(a.cfg.Backup.To)) && len(a.cfg.Backup.After) > 0,
 	}, nil
-}
-
-// putSafe writes what the two watermarks rest on.
-func (a *Aggregator) putSafe(put func(name string, v any)) {
-	s := a.backups.Status()
-	put("cloud_generation", s.Generation)
-	put(`safe_covered_by{source="`+s.CoveredBy+`"}`, 1)
-	if s.CoveredBy == ingest.CoveredByNone {
-		return
-	}
-	put("backup_attempts_total", s.Attempts)
-	put("backup_failures_total", s.Failures)
-	put("backup_period_seconds", s.EveryS)
-	put("backup_overdue", map[bool]int{true: 1}[s.Overdue])
-	if s.Last != nil {
-		put("backup_last_success_timestamp_seconds", float64(s.Last.At.UnixMilli())/1000)
-		put("backup_last_duration_seconds", s.Last.DurationS)
-		put("backup_last_bytes", s.Last.Bytes)
-		put("backup_last_position", s.Last.Head)
-	}
 }

@@ -140,6 +140,11 @@ const (
 	PresenceOffline    Presence = "offline"
 )
 
+// Presences lists them, worst last.
+func Presences() []Presence {
+	return []Presence{PresenceOnline, PresencePOSSilent, PresenceDraining, PresenceRebuilding, PresenceStuck, PresenceOffline}
+}
+
 // Incident is a condition that a person must look at.
 type Incident struct {
 	ID      string    `json:"id"`   // stable: {code}/{store}/{agent}

@@ -35,8 +35,8 @@ func fail(w http.ResponseWriter, p *protocol.Problem) {
 	_, _ = w.Write(b)
 }
 
-// fail finds the problem in an error; what has none is ours and is logged.
-func (a *API) fail(w http.ResponseWriter, err error) {
+// problem finds the problem in an error; what has none is ours and is logged.
+func (a *API) problem(err error) *protocol.Problem {
 	var p *protocol.Problem
 	var large *http.MaxBytesError
 	switch {
@@ -52,7 +52,7 @@ func (a *API) fail(w http.ResponseWriter, err error) {
 		a.o.Log.Error().Err(err).Msg("request failed")
 		p = protocol.NewProblem(http.StatusInternalServerError, "internal", "The aggregator failed", "", "send the same request again; ops see the cause in the log")
 	}
-	fail(w, p)
+	return p
 }
 
 func notFound(code, title, detail, hint string) *protocol.Problem {

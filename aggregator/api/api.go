@@ -105,6 +105,7 @@ type API struct {
 	fast    fastState
 	streams chan struct{}
 	done    chan struct{}
+	timings *timings
 }
 
 // route is one row of the table of what may be called by whom.
@@ -124,7 +125,7 @@ const (
 
 func routes() []route {
 	return []route{
-		{"GET /v1/availability/{sku}", readers, 0, (*API).availability},
+		{hotCall, readers, 0, (*API).availability},
 		{"POST /v1/availability/query", readers, protocol.BodyBytesMax, (*API).query},
 		{"GET /v1/availability/changes", readers, 0, (*API).changes},
 		{"GET /v1/availability/stream", readers, 0, (*API).stream},
@@ -198,7 +199,7 @@ func Rules() []Rule {
 
 // New makes the port.
 func New(o Options) *API {
-	a := &API{o: o, mux: http.NewServeMux(), rates: newRates(o.Now), streams: make(chan struct{}, streamsMax), done: make(chan struct{})}
+	a := &API{o: o, mux: http.NewServeMux(), rates: newRates(o.Now), streams: make(chan struct{}, streamsMax), done: make(chan struct{}), timings: newTimings(routes())}
 	for _, r := range routes() {
 		a.mux.HandleFunc(r.pattern, a.guarded(r))
 	}
@@ -251,17 +252,25 @@ func (a *API) HostOK(host string) bool {
 // guarded wraps a route with what all routes share: who may, how fast, how
 // much, and how errors are told.
 func (a *API) guarded(r route) http.HandlerFunc {
+	timing := a.timings.routes[r.pattern]
 	return func(w http.ResponseWriter, req *http.Request) {
-		if p := a.admit(w, req, &r); p != nil {
-			fail(w, p)
+		began, status := time.Now(), http.StatusInternalServerError // a panic's
+		defer func() { timing.done(status, began) }()
+		p := a.admit(w, req, &r)
+		if p == nil {
+			if r.body > 0 {
+				req.Body = http.MaxBytesReader(w, req.Body, int64(r.body))
+			}
+			if err := r.do(a, w, req); err != nil {
+				p = a.problem(err)
+			}
+		}
+		if p == nil {
+			status = http.StatusOK
 			return
 		}
-		if r.body > 0 {
-			req.Body = http.MaxBytesReader(w, req.Body, int64(r.body))
-		}
-		if err := r.do(a, w, req); err != nil {
-			a.fail(w, err)
-		}
+		status = p.Status
+		fail(w, p)
 	}
 }
 
