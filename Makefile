@@ -25,7 +25,7 @@ LINT_STAMP  := $(TOOLS)/.golangci-lint-$(LINT_VERSION)
 DEPS := gcc=gcc /usr/include/stdlib.h=libc6-dev redis-server=redis-server \
         protoc=protobuf-compiler zstd=zstd spin=spin ip=iproute2 nft=nftables \
         strace=strace mkfs.ext4=e2fsprogs \
-        chromium,chromium-browser,google-chrome=chromium
+        chromium,chromium-browser,google-chrome=chromium prometheus=prometheus
 
 .PHONY: help build demo check lint fmt layout test deps lazyfs bench soak chaos fuzz clean
 
