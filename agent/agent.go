@@ -23,6 +23,7 @@ import (
 	"tillwire/agent/link"
 	"tillwire/agent/orders"
 	"tillwire/agent/siblings"
+	"tillwire/agent/update"
 	"tillwire/protocol"
 	"tillwire/store/config"
 	"tillwire/store/journal"
@@ -59,6 +60,7 @@ type Agent struct {
 	intake  *intake.Intake
 	link    *link.Link // nil without a broker
 	orders  *orders.Orders
+	update  *update.Updater
 	inbox   runner // nil without a folder
 	writer  writer // the journal, as those see it who write documents
 
@@ -95,7 +97,7 @@ func New(cfg Config, d Deps) (*Agent, error) {
 	}
 	d.Log = d.Log.With().Str("store", cfg.Store).Str("agent", cfg.Agent).Logger()
 	a := &Agent{cfg: cfg, deps: d, ready: make(chan struct{}), clock: make(chan reading, 1), boot: uuid.NewString()}
-	for _, step := range []func() error{a.openJournal, a.openLAN, a.openLink, a.openOrders, a.openIntake, a.openInbox, a.listen} {
+	for _, step := range []func() error{a.openJournal, a.openUpdate, a.openLAN, a.openLink, a.openOrders, a.openIntake, a.openInbox, a.listen} {
 		if err := step(); err != nil {
 			return nil, errors.Join(err, a.close())
 		}
@@ -148,7 +150,7 @@ func (a *Agent) openLink() error {
 		Desired: func(d *protocol.Desired) { a.orders.Desired(d) }, Command: func(c *protocol.Command) { a.orders.Command(c) },
 		DesiredState: func() (uint64, string) { return a.orders.State() },
 		Holds:        func(h *protocol.Holds) error { return a.intake.TakeHolds(h) },
-		HoldsRev:     func() uint64 { return a.intake.HoldsRev() }, Clock: a.heardClock, Digest: a.digest,
+		HoldsRev:     func() uint64 { return a.intake.HoldsRev() }, Clock: a.heardClock, Digest: a.digest, Update: a.updateState,
 	})
 	if err != nil {
 		return fmt.Errorf("make link: %w", err)
@@ -210,7 +212,7 @@ func (a *Agent) openIntake() error {
 	in, err := intake.New(intake.Options{
 		Store: a.origin().Store, Agent: a.origin().Agent, Journal: a.writer, Log: a.deps.Log, Now: a.deps.Now, Version: a.deps.Version,
 		Tokens: a.cfg.HTTP.Tokens, AllowedHosts: a.cfg.HTTP.Hosts, Dev: a.cfg.Dev, Link: a.linkStatus, Zone: zone,
-		Schemes: a.cfg.Barcodes, Holds: holds, KeepHolds: a.keepHolds, Siblings: a.siblingStatus,
+		Schemes: a.cfg.Barcodes, Holds: holds, KeepHolds: a.keepHolds, Siblings: a.siblingStatus, Update: a.updateState,
 	})
 	if err != nil {
 		return err
@@ -268,6 +270,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		g.Go(func() error { return a.journalClock(serving) })
 		g.Go(func() error { return a.orders.Run(serving) })
 	}
+	g.Go(func() error { return a.update.Run(serving) })
 	if a.inbox != nil {
 		g.Go(func() error { return a.inbox.Run(serving) })
 	}

@@ -13,7 +13,9 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"tillwire/agent/siblings"
+	"tillwire/agent/update"
 	"tillwire/protocol"
+	"tillwire/protocol/release"
 	"tillwire/store/config"
 )
 
@@ -29,6 +31,7 @@ type Config struct {
 	Inbox   InboxConfig   `toml:"inbox"`
 	LAN     LANConfig     `toml:"lan"`
 	Journal JournalConfig `toml:"journal"`
+	Update  UpdateConfig  `toml:"update"`
 	Log     LogConfig     `toml:"log"`
 
 	Barcodes []protocol.RCNScheme `toml:"barcodes"` // price- and weight-embedded barcodes of the house
@@ -55,6 +58,22 @@ type InboxConfig struct {
 	Zone    string `toml:"zone" help:"IANA time zone of files whose times carry none, e.g. Europe/Berlin"`
 }
 
+// UpdateConfig says whose releases this host runs. Without keys it updates itself
+// never, whatever is wanted of it.
+type UpdateConfig struct {
+	URL         string   `toml:"url" help:"where releases are served, e.g. https://stock.example; enroll writes it"`
+	Keys        []string `toml:"keys" help:"base64 of the Ed25519 keys that sign releases; empty switches self-update off"`
+	Threshold   int      `toml:"threshold" help:"how many of the keys it takes"`
+	KeysVersion uint64   `toml:"keys_version" help:"version of that set of keys; a higher one takes the place of what was learnt"`
+}
+
+func (c *UpdateConfig) trusted() release.Keys {
+	if len(c.Keys) == 0 {
+		return release.Keys{}
+	}
+	return release.Keys{Version: c.KeysVersion, Threshold: c.Threshold, Public: c.Keys}
+}
+
 // JournalConfig bounds the disk.
 type JournalConfig struct {
 	RetentionDays int   `toml:"retention_days" help:"days that safe events are kept"`
@@ -74,6 +93,7 @@ func Defaults() Config {
 		HTTP:    HTTPConfig{Listen: "127.0.0.1:7410"},
 		Link:    LinkConfig{Broker: "mqtt://127.0.0.1:7483"},
 		Journal: JournalConfig{RetentionDays: 35, BallastMiB: 64},
+		Update:  UpdateConfig{Threshold: 1, KeysVersion: 1},
 		Log:     LogConfig{Level: "info"},
 	}
 }
@@ -142,6 +162,9 @@ func (c *Config) Check() error {
 		if _, err := siblings.New(o); err != nil {
 			return err
 		}
+	}
+	if _, err := update.New(update.Options{URL: c.Update.URL, Keys: c.Update.trusted()}); err != nil {
+		return err
 	}
 	return c.checkBroker()
 }

@@ -53,9 +53,7 @@ func (a *Agent) apply(s orders.Settings) {
 	if a.link != nil {
 		a.link.SetHeartbeat(time.Duration(s.HeartbeatS) * time.Second)
 	}
-	if s.AgentVersion != "" && s.AgentVersion != a.deps.Version {
-		a.deps.Log.Warn().Str("wanted", s.AgentVersion).Str("version", a.deps.Version).Msg("another agent version is wanted on this host")
-	}
+	a.update.Want(s.AgentVersion)
 }
 
 func (a *Agent) replay(ctx context.Context, from uint64) (string, error) {

@@ -66,7 +66,11 @@ func (a *Aggregator) Enroll(ctx context.Context, code string, o protocol.Origin)
 		return refuse(errors.New("token was used already"))
 	}
 	a.deps.Log.Info().Str("store", string(o.Store)).Str("agent", string(o.Agent)).Msg("agent enrolled")
-	return protocol.Enrolled{Store: o.Store, Agent: o.Agent, Token: a.keys.Agent(o), Broker: a.brokerURL()}, nil
+	e := protocol.Enrolled{Store: o.Store, Agent: o.Agent, Token: a.keys.Agent(o), Broker: a.brokerURL()}
+	if k := a.cfg.Releases; len(k.Keys) > 0 {
+		e.Update = &protocol.Update{Keys: k.Keys, Threshold: k.Threshold, KeysVersion: k.KeysVersion}
+	}
+	return e, nil
 }
 
 func (a *Aggregator) brokerURL() string {

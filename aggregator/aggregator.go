@@ -27,6 +27,7 @@ import (
 	"tillwire/aggregator/fleet"
 	"tillwire/aggregator/front"
 	"tillwire/aggregator/ingest"
+	"tillwire/aggregator/release"
 	"tillwire/aggregator/web"
 	"tillwire/deploy"
 	"tillwire/protocol"
@@ -75,6 +76,7 @@ type Aggregator struct {
 	ingest   *ingest.Ingest
 	broker   *broker.Broker
 	bundles  bundles
+	releases *release.Rollouts
 	refusals refusals
 	api      *api.API
 	web      *web.Web
@@ -101,7 +103,7 @@ func New(cfg Config, d Deps) (*Aggregator, error) {
 	for _, s := range cfg.Stores {
 		a.groups[protocol.StoreID(s.Store)] = s.Region
 	}
-	for _, step := range []func() error{a.openLedger, a.openFleet, a.openIngest, a.openBackups, a.openBroker, a.openHTTP, a.writeAddresses} {
+	for _, step := range []func() error{a.openLedger, a.openFleet, a.openIngest, a.openReleases, a.openBackups, a.openBroker, a.openHTTP, a.writeAddresses} {
 		if err := step(); err != nil {
 			return nil, errors.Join(err, a.close())
 		}
@@ -333,6 +335,7 @@ func (a *Aggregator) Run(ctx context.Context) error {
 	g.Go(func() error { return a.followFleet(serving) })
 	g.Go(func() error { return a.model.Run(serving) })
 	g.Go(func() error { return a.backups.Run(serving) })
+	g.Go(func() error { return a.releases.Run(serving) })
 	g.Go(func() error { return a.followBackups(serving) })
 	g.Go(func() error { return a.serveHTTP(serving) })
 	g.Go(func() error { // a dead ledger ends everything
@@ -492,7 +495,7 @@ func (a *Aggregator) openHTTP() error {
 	}
 	a.api = api.New(api.Options{
 		Availability: a.model, Fleet: a.fleet, Exceptions: a.ledger, Door: door{a}, Feeds: feed.New(a.ingest.Accept, a.cfg.EPCIS.places()), Enrolment: a, Copies: a.ingest, Orders: a.ingest, Bundle: a.bundles.read,
-		Reservations: a.ingest, Policies: a.ingest, Items: a.ingest, Reconciliations: a.ingest, Master: a.ingest.Master(), Certificate: a.ingest.Certificate, Thresholds: a.thresholds, CountNext: a.ingest.CountNext, ATP: a.ingest.ATP, Settled: a.settled, Backups: a, Generation: a.ingest.Generation,
+		Reservations: a.ingest, Policies: a.ingest, Items: a.ingest, Reconciliations: a.ingest, Master: a.ingest.Master(), Certificate: a.ingest.Certificate, Thresholds: a.thresholds, CountNext: a.ingest.CountNext, ATP: a.ingest.ATP, Settled: a.settled, Backups: a, Releases: a.releases, Generation: a.ingest.Generation,
 		Group: a.group, Key: a.apiKey, Ready: a.readiness, Metrics: a.metrics, OpenAPI: openapi.Aggregator(), AsyncAPI: protocol.AsyncAPI(),
 		Hosts: a.cfg.HTTP.Hosts, Dev: a.cfg.Dev, Log: a.deps.Log, Now: a.deps.Now,
 		Busy: func(err error) bool { return errors.Is(err, ingest.ErrBusy) || errors.Is(err, ingest.ErrStopped) },

@@ -29,6 +29,7 @@ type Config struct {
 	Reconcile ReconcileConfig `toml:"reconcile"`
 	EPCIS     EPCISConfig     `toml:"epcis"`
 	Backup    BackupConfig    `toml:"backup"`
+	Releases  ReleasesConfig  `toml:"releases"`
 }
 
 // BackupConfig says where copies of the ledger go. Without a folder there are none,
@@ -164,6 +165,7 @@ func Defaults() Config {
 		Log:     LogConfig{Level: "info"},
 
 		Reconcile: ReconcileConfig{AgreeCycles: 2, ZeroShareMax: 0.2},
+		Releases:  ReleasesConfig{Threshold: 1, KeysVersion: 1},
 		Backup:    BackupConfig{Every: Duration(time.Hour), Keep: 48, AfterTimeout: Duration(30 * time.Minute), Rehearse: Duration(24 * time.Hour)},
 	}
 }
@@ -224,7 +226,7 @@ func (c *Config) Check() error {
 			return fmt.Errorf("reconcile.owners: source %q needs either a location or a type", o.Source)
 		}
 	}
-	if err := c.Backup.check(); err != nil {
+	if err := errors.Join(c.Backup.check(), c.Releases.check()); err != nil {
 		return err
 	}
 	seen := map[string]bool{}

@@ -186,6 +186,7 @@ type AgentStatus struct {
 	JournalBytes    uint64            `json:"journal_bytes"`
 	FsyncP99US      int64             `json:"fsync_p99_us"`
 	AgentVersion    string            `json:"agent_version"`
+	Update          *UpdateState      `json:"update,omitempty"` // where the agent has something to tell of its program
 	LastError       string            `json:"last_error"`
 	UptimeS         int64             `json:"uptime_s"`
 	Counters        map[string]uint64 `json:"counters"`

@@ -39,7 +39,7 @@ type Setting struct {
 func Settings() []Setting {
 	return []Setting{
 		{Key: DesiredHeartbeatS, Min: 5, Max: 30, Help: "seconds between heartbeats"},
-		{Key: DesiredAgentVersion, Help: "version that the host is to run; the agent tells a difference, it does not update itself"},
+		{Key: DesiredAgentVersion, Help: "version that the host is to run; an agent with update.keys fetches it when it is released and signed, others tell the difference"},
 	}
 }
 

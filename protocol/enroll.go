@@ -14,4 +14,12 @@ type Enrolled struct {
 	Agent  AgentID `json:"agent"`
 	Token  string  `json:"token"`  // link.token
 	Broker string  `json:"broker"` // link.broker
+	Update *Update `json:"update,omitempty"`
+}
+
+// Update tells a host whose releases it is to run.
+type Update struct {
+	Keys        []string `json:"keys"`      // update.keys
+	Threshold   int      `json:"threshold"` // update.threshold
+	KeysVersion uint64   `json:"keys_version"`
 }

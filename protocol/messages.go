@@ -117,6 +117,18 @@ type Heartbeat struct {
 	BootReason      string            `json:"boot_reason,omitempty"`
 	UptimeS         int64             `json:"uptime_s"`
 	Counters        map[string]uint64 `json:"counters,omitempty"` // every rejection and quarantine
+	Update          *UpdateState      `json:"update,omitempty"`   // of the agent's program; nil: nothing to tell
+}
+
+// UpdateFailed is the state of an update that the aggregator itself understands.
+const UpdateFailed = "failed"
+
+// UpdateState is how an agent's update of itself stands.
+type UpdateState struct {
+	Slot   string `json:"slot,omitempty"`   // the program runs out of; "" is the installed one
+	State  string `json:"state"`            // off, idle, looking, fetching, trial, failed
+	Wanted string `json:"wanted,omitempty"` // by desired state
+	Reason string `json:"reason,omitempty"` // why the wanted version does not run
 }
 
 // Names of heartbeat counters that the aggregator itself understands.

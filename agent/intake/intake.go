@@ -60,7 +60,8 @@ type Options struct {
 	Holds     []byte             // what KeepHolds was last given; nil: nothing yet
 	KeepHolds func([]byte) error // makes the aggregator's holds durable; nil: they are asked for at each start
 
-	Siblings func() []StatusSibling // the shop's other agents; nil where it has one
+	Update   func() *protocol.UpdateState // of the program; nil, or returning nil: nothing to tell
+	Siblings func() []StatusSibling       // the shop's other agents; nil where it has one
 }
 
 // Intake is the port. Run keeps its local stock; Handler may serve before.

@@ -11,19 +11,20 @@ import (
 
 // Status is the body of GET /v1/status.
 type Status struct {
-	Store        protocol.StoreID `json:"store"`
-	Agent        protocol.AgentID `json:"agent"`
-	AgentVersion string           `json:"agent_version"`
-	Dev          bool             `json:"dev"`
-	Now          time.Time        `json:"now"`
-	UptimeS      int64            `json:"uptime_s"`
-	Advice       Advice           `json:"advice"`
-	Link         StatusLink       `json:"link"`
-	Journal      StatusJournal    `json:"journal"`
-	Stock        StatusStock      `json:"local_stock"`
-	Registers    []StatusRegister `json:"registers"`
-	Tasks        int              `json:"tasks"` // open; GET /v1/holds lists them
-	Siblings     []StatusSibling  `json:"siblings,omitempty"`
+	Store        protocol.StoreID      `json:"store"`
+	Agent        protocol.AgentID      `json:"agent"`
+	AgentVersion string                `json:"agent_version"`
+	Dev          bool                  `json:"dev"`
+	Now          time.Time             `json:"now"`
+	UptimeS      int64                 `json:"uptime_s"`
+	Advice       Advice                `json:"advice"`
+	Link         StatusLink            `json:"link"`
+	Journal      StatusJournal         `json:"journal"`
+	Stock        StatusStock           `json:"local_stock"`
+	Registers    []StatusRegister      `json:"registers"`
+	Tasks        int                   `json:"tasks"` // open; GET /v1/holds lists them
+	Siblings     []StatusSibling       `json:"siblings,omitempty"`
+	Update       *protocol.UpdateState `json:"update,omitempty"` // where this host updates itself, or should
 }
 
 // StatusLink is the way to the aggregator.
@@ -129,6 +130,9 @@ func (in *Intake) snapshot() (Status, journal.State, LinkStatus) {
 		s.Registers = append(s.Registers, StatusRegister{r.Register, time.UnixMicro(r.LastUS).UTC()})
 	}
 	s.Tasks = len(in.Tasks())
+	if in.o.Update != nil {
+		s.Update = in.o.Update()
+	}
 	if in.o.Siblings != nil {
 		s.Siblings = in.o.Siblings()
 	}

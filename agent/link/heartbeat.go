@@ -53,6 +53,9 @@ func (l *Link) heartbeat() *protocol.Heartbeat {
 	if l.o.DesiredState != nil {
 		h.ConfigVersion, h.ConfigRefused = l.o.DesiredState()
 	}
+	if l.o.Update != nil {
+		h.Update = l.o.Update()
+	}
 	return h
 }
 

@@ -61,6 +61,7 @@ type Options struct {
 	Desired      func(*protocol.Desired)
 	Command      func(*protocol.Command)
 	DesiredState func() (version uint64, refused string)
+	Update       func() *protocol.UpdateState // of the program; nil, or returning nil: nothing to tell
 	// Clock is told the estimate of the agent's clock, microseconds aggregator −
 	// agent and the bound of its error, whenever there is a new one. nil: nobody.
 	Clock func(offsetUS, errorUS int64)

@@ -72,6 +72,7 @@ type Options struct {
 	Orders          Orders
 	Bundle          func(o protocol.Origin, command string) ([]byte, error) // fs.ErrNotExist: there is none
 	Backups         Backups
+	Releases        Releases
 	Generation      func() uint64 // of the cloud, told in every answer
 	Reservations    Reservations
 	Policies        Policies
@@ -167,6 +168,10 @@ func routes() []route {
 		{"GET /v1/stores/{store}/count-next", deciders, 0, (*API).countNext},
 		{"GET /v1/backups", deciders, 0, (*API).backups},
 		{"POST /v1/backups", "admin", controlBodyMax, (*API).makeBackup},
+		{"GET /v1/releases", deciders, 0, (*API).releases},
+		{"PUT /v1/releases/rollout", "admin", protocol.BodyBytesMax, (*API).putRollout},
+		{"GET /v1/releases/offer", "", 0, (*API).releaseOffer},
+		{"GET /v1/releases/{sha256}", "", 0, (*API).releaseProgram},
 		{"GET /v1/exceptions", deciders, 0, (*API).exceptions},
 		{"GET /v1/exceptions/{id}", deciders, 0, (*API).exception},
 		{"POST /v1/exceptions/{id}/retry", deciders, controlBodyMax, (*API).retry},

@@ -184,6 +184,9 @@ func (f *Fleet) Hello(o protocol.Origin, h protocol.Hello, us int64) {
 func (f *Fleet) Heartbeat(o protocol.Origin, hb *protocol.Heartbeat, us int64) {
 	hb.Registers = hb.Registers[:min(len(hb.Registers), registersMax)]
 	hb.LastError, hb.ConfigRefused = clip(hb.LastError), clip(hb.ConfigRefused)
+	if u := hb.Update; u != nil {
+		u.Slot, u.State, u.Wanted, u.Reason = clip(u.Slot), clip(u.State), clip(u.Wanted), clip(u.Reason)
+	}
 	if len(hb.Counters) > countersMax {
 		keys := slices.Sorted(maps.Keys(hb.Counters))
 		for _, k := range keys[countersMax:] {

@@ -28,20 +28,22 @@ const (
 	CodeQuarantined    = "clone_quarantined"
 	CodeCopy           = "clone_beside"
 	CodeDesired        = "desired_state_refused"
+	CodeUpdateFailed   = "update_failed"
 
 	// of the chain as a whole
 	CodeBackupFailed    = "backup_failed"
 	CodeBackupOverdue   = "backup_overdue"
 	CodeCloudRestored   = "cloud_restored"
 	CodeCloudRolledBack = "cloud_rolled_back"
+	CodeRolloutStopped  = "rollout_stopped"
 )
 
 // Codes lists them all.
 var Codes = []string{
 	CodeStoreOffline, CodeNeverSeen, CodeStuck, CodePOSSilent, CodeFeedSilent, CodeClockSkew, CodeDiskLow, CodeDiskSlow,
 	CodeSalvaged, CodeSuperseded, CodeUnrecoverable, CodeFramesRefused, CodeTooManyAgents, CodeVersionRefused,
-	CodeDistrusted, CodeQuarantined, CodeCopy, CodeDesired,
-	CodeBackupFailed, CodeBackupOverdue, CodeCloudRestored, CodeCloudRolledBack,
+	CodeDistrusted, CodeQuarantined, CodeCopy, CodeDesired, CodeUpdateFailed,
+	CodeBackupFailed, CodeBackupOverdue, CodeCloudRestored, CodeCloudRolledBack, CodeRolloutStopped,
 }
 
 // Remedies are what to do first, in one sentence; OPERATIONS.md has the rest.
@@ -63,11 +65,13 @@ var Remedies = map[string]string{
 	CodeDistrusted:     "Find out who else answers in the aggregator's name; else send us both logs.",
 	CodeQuarantined:    "Pick the machine that is to go on: POST /v1/stores/{store}/agents/{agent}/pick.",
 	CodeDesired:        "Correct the desired state (PUT /v1/stores/{store}/agents/{agent}/desired), or update the agent so that it knows the key.",
+	CodeUpdateFailed:   "Read the reason; the agent runs on with the version before. Where it does not heal, install that version by hand.",
 	CodeCopy:           "Give this machine an agent name of its own, or stop its agent; nothing of it is lost meanwhile.",
 
 	CodeBackupFailed:    "Look at the folder of the backups: is it mounted, writable, not full? A copy is tried again by itself.",
 	CodeBackupOverdue:   "Make a backup now (`tillwire-aggregator backup`), and see why none was made in time.",
 	CodeCloudRestored:   "Have the sources named send again what is newer; ask channels to repeat reservations since then; then mark this as dealt with.",
+	CodeRolloutStopped:  "Look at the stores with update_failed, and decide: another release, or the same again (PUT /v1/releases/rollout).",
 	CodeCloudRolledBack: "Find out who brought the old disk back, and whether a second aggregator runs; then treat it as a restore.",
 }
 
@@ -80,7 +84,7 @@ var urgencies = map[string]int{
 	CodeFramesRefused: 7, CodeVersionRefused: 7, CodeSuperseded: 7,
 	CodeStoreOffline: 6,
 	CodePOSSilent:    5, CodeFeedSilent: 5,
-	CodeTooManyAgents: 4, CodeDiskSlow: 3, CodeClockSkew: 3, CodeDesired: 2, CodeCopy: 2, CodeNeverSeen: 1,
+	CodeTooManyAgents: 4, CodeDiskSlow: 3, CodeClockSkew: 3, CodeDesired: 2, CodeUpdateFailed: 2, CodeCopy: 2, CodeNeverSeen: 1,
 }
 
 // Urgency is how much an incident needs a person: 0 for no code at all, else 1 to 9.
@@ -133,6 +137,9 @@ func findings(f *facts, v *verdict, e *env) []finding {
 		}
 		if hb.ConfigRefused != "" {
 			add(CodeDesired, 0)
+		}
+		if hb.Update != nil && hb.Update.State == protocol.UpdateFailed {
+			add(CodeUpdateFailed, 0)
 		}
 		if hb.FsyncP99US > fsyncSlowUS {
 			add(CodeDiskSlow, 0)
@@ -197,6 +204,8 @@ func describe(code string, f *facts, v *verdict, nowUS int64) string {
 		return "Two machines speak for this agent; the older one's frames are refused."
 	case CodeFramesRefused:
 		return Count(uint64(f.refusedRecent)) + " frames refused lately: " + refusalWords(f.refused) + "."
+	case CodeUpdateFailed:
+		return "It was asked to run version " + f.hb.Update.Wanted + " and does not: " + f.hb.Update.Reason + "."
 	case CodeDesired:
 		return "It refuses the desired state and keeps the one before: " + f.hb.ConfigRefused + "."
 	case CodeQuarantined:

@@ -294,6 +294,7 @@ func (a *agentView) status(nowUS int64) protocol.AgentStatus {
 		st.DrainETAS = &eta
 	}
 	if hb := f.hb; hb != nil {
+		st.Update = hb.Update
 		if st.BacklogEvents > 0 {
 			st.BacklogBytes = hb.BacklogBytes
 		}

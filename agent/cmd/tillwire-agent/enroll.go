@@ -115,7 +115,7 @@ func enrolAs(ctx context.Context, w io.Writer, base *url.URL, token, path string
 		_ = file.Close()
 		return err
 	}
-	if err := writeConfig(file, path, c, got); err != nil {
+	if err := writeConfig(file, path, base, c, got); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(w, "enrolled %s/%s; wrote %s (broker %s)\nnext: tillwire-agent install, then tillwire-agent start\n", got.Store, got.Agent, path, got.Broker)
@@ -170,9 +170,12 @@ func enrol(ctx context.Context, base *url.URL, req protocol.Enroll) (*protocol.E
 
 // writeConfig puts the credential into agent.toml, whole or not at all, keeping
 // the keys that stood there.
-func writeConfig(file *os.File, path string, c agent.Config, got *protocol.Enrolled) error {
+func writeConfig(file *os.File, path string, base *url.URL, c agent.Config, got *protocol.Enrolled) error {
 	c.Store, c.Agent = string(got.Store), string(got.Agent)
 	c.Link.Broker, c.Link.Token = got.Broker, got.Token
+	if u := got.Update; u != nil {
+		c.Update = agent.UpdateConfig{URL: base.String(), Keys: u.Keys, Threshold: u.Threshold, KeysVersion: u.KeysVersion}
+	}
 	b, err := c.TOML()
 	if err == nil {
 		_, err = file.Write(b)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -47,16 +48,45 @@ func runCommand(ctx context.Context, in *invocation) error {
 		prove = agent.ProveInChild(self, "check-journal")
 	}
 	run := func(ctx context.Context) error {
+		if agent.Boot(ctx, &c, version, log) {
+			return nil // another program ran in this one's place, and ended with it
+		}
 		a, err := agent.New(c, agent.Deps{Log: log, Version: version, Prove: prove})
 		if err != nil {
 			return err
 		}
-		return a.Run(ctx)
+		return restarted(a.Run(ctx), closeLog)
 	}
-	if !*managed || !underManager() {
+	if !*managed || agent.FromSlot() || !underManager() {
+		ctx, stop := askedToStop(ctx)
+		defer stop()
 		return run(ctx)
 	}
 	return runManaged(run, log)
+}
+
+// restarted begins anew where another program is to go on; the journal is closed.
+func restarted(err error, closeLog func()) error {
+	if !errors.Is(err, agent.ErrRestart) {
+		return err
+	}
+	closeLog()
+	return agent.Restart()
+}
+
+// askedToStop ends also when the program that started this one asks for it.
+func askedToStop(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	if asked := agent.StopAsked(); asked != nil {
+		go func() {
+			select {
+			case <-asked:
+				cancel()
+			case <-ctx.Done():
+			}
+		}()
+	}
+	return ctx, cancel
 }
 
 // runManaged hands control to the service manager.

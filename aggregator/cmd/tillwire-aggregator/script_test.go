@@ -29,7 +29,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script", RequireExplicitExec: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"waitready": waitReady, "interrupt": interrupt, "sell": sell, "eventually": eventually, "picknewest": pickNewest,
+			"waitready": waitReady, "interrupt": interrupt, "sell": sell, "eventually": eventually, "picknewest": pickNewest, "readfile": readFile,
 			"agent": func(ts *testscript.TestScript, _ bool, _ []string) {
 				path, err := agent()
 				ts.Check(err)
@@ -131,6 +131,11 @@ func pickNewest(ts *testscript.TestScript, neg bool, args []string) {
 	if (err != nil) != neg {
 		ts.Fatalf("pick of %s: %v", boot, err)
 	}
+}
+
+// readFile NAME FILE puts a file's one line into a variable.
+func readFile(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
 }
 
 // interrupt asks the background commands to end.
