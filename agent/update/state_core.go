@@ -16,10 +16,10 @@ const (
 
 // state is what state.json holds.
 //
-//	            staged                    confirmed
-//	 Active ──────────────▶ Active + Trial ─────────▶ Active (was Trial)
-//	    ▲                        │
-//	    └────────────────────────┘ two starts without a proof, or ten minutes
+//	           staged                    confirmed
+//	Active ──────────────▶ Active + Trial ─────────▶ Active (was Trial)
+//	   ▲                        │
+//	   └────────────────────────┘ two starts without a proof, or ten minutes
 //
 // "" as Active is the installed program. Every step is one write of the file.
 type state struct {
@@ -138,12 +138,4 @@ func (s *state) refuses(sha string, now time.Time) string {
 
 func times(n int) string {
 	return []string{"never", "once", "twice", "three times"}[min(n, 3)]
-}
-
-// running is the version of a slot, or of the installed program.
-func (s *state) running(chosen string) string {
-	if chosen == "" {
-		return s.Base
-	}
-	return s.Slots[chosen].Version
 }

@@ -130,8 +130,8 @@ func (u *Updater) Run(ctx context.Context) error {
 		}
 		staged, err := u.look(ctx)
 		switch {
-		case ctx.Err() != nil:
-			return nil
+		case ctx.Err() != nil: // a stop; what was under way is begun again
+			return nil //nolint:nilerr // the stop is why
 		case staged:
 			return ErrRestart
 		case err != nil:

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -85,7 +86,7 @@ func TestPublish(t *testing.T) {
 	}
 	m, _ := f.Current()
 	for sha, want := range map[string]string{m.Artifacts[0].SHA256: "program v3", strings.Repeat("0", 64): "", "../offer.json": ""} {
-		req, w := httptest.NewRequest("GET", "/", nil), httptest.NewRecorder()
+		req, w := httptest.NewRequest(http.MethodGet, "/", nil), httptest.NewRecorder()
 		req.SetPathValue("sha256", sha)
 		if err := r.ServeProgram(w, req); (err == nil) != (want != "") || want != "" && w.Body.String() != want {
 			t.Errorf("%s: %q %v", sha, w.Body, err)
