@@ -77,7 +77,8 @@ func (a *Aggregator) openReleases() error {
 // agentsToUpdate are those that have spoken, with what they were asked to run.
 func (a *Aggregator) agentsToUpdate(ctx context.Context) ([]release.Agent, error) {
 	var out []release.Agent
-	for _, s := range a.fleet.Statuses() {
+	for _, listed := range a.fleet.Statuses() {
+		s, _ := a.fleet.Status(listed.Store) // the list has no agents
 		for i := range s.Agents {
 			g := &s.Agents[i]
 			o := protocol.Origin{Store: g.Store, Agent: g.Agent}
