@@ -28,6 +28,8 @@ import (
 	"tillwire/aggregator/front"
 	"tillwire/aggregator/ingest"
 	"tillwire/aggregator/release"
+	"tillwire/aggregator/telemetry"
+	"tillwire/aggregator/trace"
 	"tillwire/aggregator/web"
 	"tillwire/deploy"
 	"tillwire/protocol"
@@ -77,6 +79,7 @@ type Aggregator struct {
 	broker   *broker.Broker
 	bundles  bundles
 	releases *release.Rollouts
+	otel     *telemetry.Exporter // nil: nobody is told
 	refusals refusals
 	api      *api.API
 	web      *web.Web
@@ -191,6 +194,7 @@ func (a *Aggregator) openIngest() error {
 	a.model.UseRules(&a.rules)
 	a.model.UseBuffer(demand.Buffer)
 	a.ingest, err = ingest.Open(ingest.Options{
+		Traced: a.openTelemetry(),
 		Ledger: a.ledger, Codec: codec, Log: a.deps.Log, Now: a.deps.Now,
 		Send: func(o protocol.Origin, ch protocol.Channel, payload []byte) error {
 			return a.broker.Publish(o, ch, payload)
@@ -336,6 +340,9 @@ func (a *Aggregator) Run(ctx context.Context) error {
 	g.Go(func() error { return a.model.Run(serving) })
 	g.Go(func() error { return a.backups.Run(serving) })
 	g.Go(func() error { return a.releases.Run(serving) })
+	if a.otel != nil {
+		g.Go(func() error { return a.otel.Run(serving) })
+	}
 	g.Go(func() error { return a.followBackups(serving) })
 	g.Go(func() error { return a.serveHTTP(serving) })
 	g.Go(func() error { // a dead ledger ends everything
@@ -495,7 +502,7 @@ func (a *Aggregator) openHTTP() error {
 	}
 	a.api = api.New(api.Options{
 		Availability: a.model, Fleet: a.fleet, Exceptions: a.ledger, Door: door{a}, Feeds: feed.New(a.ingest.Accept, a.cfg.EPCIS.places()), Enrolment: a, Copies: a.ingest, Orders: a.ingest, Bundle: a.bundles.read,
-		Reservations: a.ingest, Policies: a.ingest, Items: a.ingest, Reconciliations: a.ingest, Master: a.ingest.Master(), Certificate: a.ingest.Certificate, Thresholds: a.thresholds, CountNext: a.ingest.CountNext, ATP: a.ingest.ATP, Settled: a.settled, Backups: a, Releases: a.releases, Generation: a.ingest.Generation,
+		Reservations: a.ingest, Policies: a.ingest, Items: a.ingest, Reconciliations: a.ingest, Master: a.ingest.Master(), Certificate: a.ingest.Certificate, Thresholds: a.thresholds, CountNext: a.ingest.CountNext, ATP: a.ingest.ATP, Settled: a.settled, Backups: a, Releases: a.releases, Traces: trace.New(a.ledger, a.afterMerge), Generation: a.ingest.Generation,
 		Group: a.group, Key: a.apiKey, Ready: a.readiness, Metrics: a.metrics, OpenAPI: openapi.Aggregator(), AsyncAPI: protocol.AsyncAPI(),
 		Hosts: a.cfg.HTTP.Hosts, Dev: a.cfg.Dev, Log: a.deps.Log, Now: a.deps.Now,
 		Busy: func(err error) bool { return errors.Is(err, ingest.ErrBusy) || errors.Is(err, ingest.ErrStopped) },

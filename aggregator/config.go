@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"tillwire/aggregator/ingest"
@@ -30,6 +32,28 @@ type Config struct {
 	EPCIS     EPCISConfig     `toml:"epcis"`
 	Backup    BackupConfig    `toml:"backup"`
 	Releases  ReleasesConfig  `toml:"releases"`
+	OTel      OTelConfig      `toml:"otel"`
+}
+
+// OTelConfig says whom to tell the way of documents that carry a sampled traceparent.
+type OTelConfig struct {
+	Endpoint string   `toml:"endpoint" help:"URL of OTLP over HTTP, e.g. http://127.0.0.1:4318/v1/traces; empty exports nothing"`
+	Headers  []string `toml:"headers" secret:"true" help:"headers of each call as name=value, for a collector's credentials"`
+}
+
+func (c *OTelConfig) check() error {
+	if c.Endpoint == "" {
+		return nil
+	}
+	if u, err := url.Parse(c.Endpoint); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return fmt.Errorf("otel.endpoint %q is not an http or https URL", c.Endpoint)
+	}
+	for _, h := range c.Headers {
+		if name, _, ok := strings.Cut(h, "="); !ok || name == "" {
+			return errors.New("otel.headers: one of them is not name=value")
+		}
+	}
+	return nil
 }
 
 // BackupConfig says where copies of the ledger go. Without a folder there are none,
@@ -226,7 +250,7 @@ func (c *Config) Check() error {
 			return fmt.Errorf("reconcile.owners: source %q needs either a location or a type", o.Source)
 		}
 	}
-	if err := errors.Join(c.Backup.check(), c.Releases.check()); err != nil {
+	if err := errors.Join(c.Backup.check(), c.Releases.check(), c.OTel.check()); err != nil {
 		return err
 	}
 	seen := map[string]bool{}

@@ -48,6 +48,7 @@ func (a *Aggregator) metrics(w http.ResponseWriter, _ *http.Request) {
 	a.putFleet(&x)
 	a.putSafe(&x)
 	a.putBroker(&x)
+	a.putTelemetry(&x)
 	_, _ = w.Write(x.b)
 	a.api.WriteMetrics(w)
 	metrics.WriteProcessMetrics(w)

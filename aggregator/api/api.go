@@ -73,6 +73,7 @@ type Options struct {
 	Bundle          func(o protocol.Origin, command string) ([]byte, error) // fs.ErrNotExist: there is none
 	Backups         Backups
 	Releases        Releases
+	Traces          Traces
 	Generation      func() uint64 // of the cloud, told in every answer
 	Reservations    Reservations
 	Policies        Policies
@@ -168,6 +169,7 @@ func routes() []route {
 		{"GET /v1/stores/{store}/count-next", deciders, 0, (*API).countNext},
 		{"GET /v1/backups", deciders, 0, (*API).backups},
 		{"POST /v1/backups", "admin", controlBodyMax, (*API).makeBackup},
+		{"GET /v1/traces/{id}", deciders, 0, (*API).traces},
 		{"GET /v1/releases", deciders, 0, (*API).releases},
 		{"PUT /v1/releases/rollout", "admin", protocol.BodyBytesMax, (*API).putRollout},
 		{"GET /v1/releases/offer", "", 0, (*API).releaseOffer},

@@ -187,11 +187,28 @@ func (i *Ingest) apply(in merge.Input, o protocol.Origin) (merge.Outcome, string
 		for _, n := range out.Notes {
 			i.noteOdd(n, in, o, out.Event)
 		}
+		if i.o.Traced != nil && out.Event.Traceparent != "" {
+			i.traced(in, o, &out)
+		}
 		if out.Event.Kind == protocol.KindCount && i.o.Zones != nil {
 			i.noteZones(in, o, out.Event)
 		}
 	}
 	return out, "", nil
+}
+
+// traced tells of a document whose sender follows it, after the commit.
+func (i *Ingest) traced(in merge.Input, o protocol.Origin, out *merge.Outcome) {
+	ev := out.Event
+	t := Traced{
+		EventID: ev.ID, Kind: ev.Kind, DocumentID: ev.DocumentID, Traceparent: ev.Traceparent, Origin: o, Epoch: in.Epoch, Seq: in.Seq,
+		OccurredUS: ev.EventTime.US, RecordUS: out.RecordUS, MergedUS: in.MergedUS,
+	}
+	i.replies = append(i.replies, func(err error) {
+		if err == nil {
+			i.o.Traced(&t)
+		}
+	})
 }
 
 // noteZones shows a count of a zone that the store is not known to have. It

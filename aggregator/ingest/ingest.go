@@ -24,6 +24,17 @@ var ErrBusy = errors.New("ingest queue is full")
 // ErrStopped says that ingest has ended.
 var ErrStopped = errors.New("ingest has stopped")
 
+// Traced is what is told of a merged document whose sender follows it.
+type Traced struct {
+	EventID                        protocol.EventID
+	Kind                           protocol.Kind
+	DocumentID                     string
+	Traceparent                    string
+	Origin                         protocol.Origin
+	Epoch, Seq                     uint64
+	OccurredUS, RecordUS, MergedUS int64 // by the register's clock, the agent's, and ours
+}
+
 // Options are what ingest works with. Funcs are called by its own goroutine
 // and must not block.
 type Options struct {
@@ -74,6 +85,9 @@ type Options struct {
 	// Backed says that only what Covered tells of is safe to trim in the stores.
 	// Else what is merged counts as safe.
 	Backed bool
+	// Traced is told, after the commit, of a merged document that carries a
+	// traceparent. nil: nobody asks.
+	Traced func(*Traced)
 	// Raised is told that the cloud generation rose, and why. nil: nobody asks.
 	Raised func(generation uint64, why string)
 }
