@@ -27,10 +27,16 @@ DEPS := gcc=gcc /usr/include/stdlib.h=libc6-dev redis-server=redis-server \
         strace=strace mkfs.ext4=e2fsprogs \
         chromium,chromium-browser,google-chrome=chromium prometheus=prometheus
 
-.PHONY: help build demo check lint fmt layout test deps lazyfs bench soak chaos fuzz clean
+# What is only measured beside: a Go module of its own.
+PEERS := simulator/peers
+# What `make bench` asks beside Go and gcc.
+BENCH_DEPS := gcc=gcc /usr/include/stdlib.h=libc6-dev redis-server=redis-server \
+        mosquitto,/usr/sbin/mosquitto=mosquitto pgbench=postgresql initdb=postgresql
+
+.PHONY: help build demo check lint fmt layout test deps lazyfs bench bench-deps bench-compare gobench soak chaos fuzz clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build the three programs into bin/ (static, reproducible)
 	@mkdir -p bin
@@ -45,6 +51,7 @@ check: lint layout ## format, lint, vet for Linux and Windows, house rules
 
 lint: $(LINT_STAMP)
 	$(LINT) run --allow-parallel-runners ./...
+	cd $(PEERS) && $(LINT) run --allow-parallel-runners ./...
 
 fmt: $(LINT_STAMP) ## format the sources (gofumpt, gci)
 	$(LINT) fmt
@@ -55,6 +62,8 @@ layout: ## the house rules alone
 test: deps ## fetch what tests need, then run all of them with the race detector
 	@race=-race; command -v "$$($(GO) env CC)" >/dev/null || { race=; echo "test: skipped the race detector: no C compiler"; }; \
 	set -x; $(GO) test -count=1 -run 'TestBubble|TestHerd' ./simulator; CGO_ENABLED=$${race:+1} $(GO) test $$race -p $(P) -timeout 20m ./...
+	@if command -v "$$($(GO) env CC)" >/dev/null; then set -x; cd $(PEERS) && CGO_ENABLED=1 $(GO) test -count=1 ./...; \
+	else echo "test: skipped $(PEERS): no C compiler"; fi
 
 # A missing thing is fetched where this is root on Debian, and named otherwise:
 # the tests that need it skip themselves. With CI=true it is a failure.
@@ -82,12 +91,39 @@ lazyfs: $(TOOLS)/lazyfs ## build the file system that forgets what was not synce
 $(TOOLS)/lazyfs:
 	@simulator/crashtest/lazyfs.sh $@
 
-bench: build ## measure, with peers in the same run; results in simulator/results
+# ONLY=reads,merge picks parts; QUICK=--quick is coarse; BENCH_FLAGS=--full grows the ledger to 10⁸ rows.
+ONLY        ?=
+QUICK       ?=
+BENCH_FLAGS ?=
+bench: build bench-deps $(TOOLS)/tillwire-peers ## measure each path beside its limit or peer; results in simulator/results (ONLY=parts QUICK=--quick)
 	@mkdir -p simulator/results
-	bin/tillwire-simulator bench --out simulator/results
+	@cp -f $(TOOLS)/tillwire-peers bin/ 2>/dev/null || true
+	bin/tillwire-simulator bench --out simulator/results $(if $(ONLY),--only $(ONLY)) $(QUICK) $(BENCH_FLAGS)
+
+# A build that fails is told in the rows that miss it.
+$(TOOLS)/tillwire-peers: $(wildcard $(PEERS)/*.go) $(PEERS)/go.mod $(PEERS)/go.sum
+	@mkdir -p $(TOOLS)
+	@if command -v "$$($(GO) env CC)" >/dev/null; then \
+	  echo "bench: building $(PEERS); SQLite takes a C compiler a minute"; \
+	  cd $(PEERS) && CGO_ENABLED=1 $(GO) build -o $@ . || echo "bench: $(PEERS) was not built: SQLite and NATS are left out"; \
+	fi
+
+bench-deps:
+	@$(MAKE) deps DEPS='$(BENCH_DEPS)'
+
+# The old build stands in a worktree of its own while both are measured in turns.
+REF   ?= main
+TURNS ?= 6
+bench-compare: build ## what a change did: this tree beside REF=main, in turns (ONLY=parts TURNS=6 QUICK=--quick)
+	@old=$$(mktemp -d)/old; trap 'git worktree remove --force "$$old"; rmdir "$${old%/*}"' EXIT; \
+	git worktree add --quiet --detach "$$old" '$(REF)'; \
+	$(MAKE) -C "$$old" build; \
+	bin/tillwire-simulator compare "$$old/bin" bin --turns $(TURNS) --out .data/compare $(if $(ONLY),--only $(ONLY)) $(QUICK)
+
+gobench: ## run the Go benchmarks of all packages
 	@dirs=$$(grep -rl --include='*_test.go' '^func Benchmark' . | xargs -r -n1 dirname | sort -u); \
-	[ -n "$$dirs" ] || { echo "bench: no Go benchmarks"; exit 1; }; \
-	$(GO) test -p 1 -run '^$$' -bench . -benchmem -timeout 30m $$dirs | tee simulator/results/go-bench.txt
+	[ -n "$$dirs" ] || { echo "gobench: no Go benchmarks"; exit 1; }; \
+	$(GO) test -p 1 -run '^$$' -bench . -benchmem -timeout 30m $$dirs
 
 # What a release goes through; each part stops by itself.
 SOAK ?= 2h

@@ -73,6 +73,12 @@ var bites = []bite{
 	{"simulator measures", "owner rooms", "simulator/yardstick/a.go", importing("yardstick", "go.etcd.io/bbolt", "github.com/redis/go-redis/v9"), ""},
 	{"tests look from outside", "owner rooms", "agent/link/a_test.go", importing("link", "github.com/mochi-mqtt/server/v2"), ""},
 
+	{"a second module", "modules", "agent/go.mod", "module other\n", "a module inside"},
+	{"a peer that knows us", "modules", "simulator/peers/a.go", importing("main", "tillwire/protocol"), "knows nothing of us"},
+	{"a peer imported", "modules", "simulator/a.go", importing("simulator", "tillwire/simulator/peers"), "imports tillwire/simulator/peers"},
+	{"a peer's module", "modules", "simulator/peers/go.mod", "module tillwire/simulator/peers\n\nrequire github.com/some/library v1.0.0\n", ""},
+	{"a peer's library", "modules", "simulator/peers/a.go", importing("main", "github.com/some/library"), ""},
+
 	{"files", "pure imports", "protocol/a.go", importing("protocol", "os"), "imports os"},
 	{"network", "pure imports", "protocol/poslog/a.go", importing("poslog", "net/http"), "imports net/http"},
 	{"atomics", "pure imports", "aggregator/merge/a.go", importing("merge", "sync/atomic"), "imports sync/atomic"},
@@ -182,4 +188,35 @@ func ruleNamed(t *testing.T, name string) rule {
 	}
 	t.Fatalf("no rule is called %q", name)
 	return rule{}
+}
+
+// What a peer is built of stays out of the product: out of its imports, and out of
+// its go.mod, where even a forgotten line would be fetched by everybody.
+func TestLayoutKeepsPeersApart(t *testing.T) {
+	for _, c := range []struct{ name, gomod, imported, want string }{
+		{"required by both", "require github.com/some/library v1.2.0\n", "fmt", "is required by the product"},
+		{"imported by the simulator", "", "github.com/some/library/part", "imports github.com/some/library/part"},
+		{"apart", "require (\n\tgithub.com/its/own v0.1.0 // indirect\n)\n", "github.com/its/own", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			house := &tree{}
+			for path, text := range map[string]string{
+				"go.mod":                 "module tillwire\n\n" + c.gomod,
+				"simulator/peers/go.mod": "module tillwire/simulator/peers\n\nrequire (\n\tgithub.com/some/library v1.0.0\n)\n\nrequire (\n\tgithub.com/its/own v0.1.0 // indirect\n)\n",
+				"simulator/peers/a.go":   importing("main", "github.com/some/library"),
+				"simulator/a.go":         importing("simulator", c.imported),
+			} {
+				if err := house.add(path, []byte(text)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var got []string
+			for _, f := range modules(house) {
+				got = append(got, f.what)
+			}
+			if all := strings.Join(got, "; "); (c.want == "") != (all == "") || !strings.Contains(all, c.want) {
+				t.Errorf("found %q, want %q", all, c.want)
+			}
+		})
+	}
 }

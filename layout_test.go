@@ -53,6 +53,10 @@ var rules = []rule{
 		importRule(ownerRoom),
 	},
 	{
+		"modules", "the product is one module; what is only measured beside stands in simulator/peers, imports nothing of ours, and is imported by nobody",
+		modules,
+	},
+	{
 		"pure imports", "pure code takes bytes, times and random numbers as arguments; move the rest into the shell beside it",
 		importRule(pureImport),
 	},
@@ -255,6 +259,54 @@ func ownerRoom(s *source, imported string) string {
 		return ""
 	}
 	return fmt.Sprintf("%s is used in %s; it lives in %s", imported, s.path, strings.Join(ownerRooms[owner], ", "))
+}
+
+// peersModule is the one nested module: libraries that the product is only
+// measured beside would make its go.mod three times as long.
+const peersModule = "simulator/peers"
+
+var required = regexp.MustCompile(`(?m)^(?:require )?\s*([a-z0-9.-]+\.[a-z]+/\S+) v\S+(?: *// *(indirect))?\s*$`)
+
+func modules(house *tree) (found []finding) {
+	var theirs []string // libraries that peersModule requires by itself
+	ours := ""
+	for _, b := range house.tracked {
+		if path.Base(b.path) != "go.mod" {
+			continue
+		}
+		text, _ := b.text()
+		switch path.Dir(b.path) {
+		case ".":
+			ours = string(text)
+		case peersModule:
+			for _, m := range required.FindAllSubmatch(text, -1) {
+				if len(m[2]) == 0 {
+					theirs = append(theirs, string(m[1]))
+				}
+			}
+		default:
+			found = append(found, finding{b.path, 0, "a module inside the module"})
+		}
+	}
+	for _, library := range theirs {
+		if strings.Contains(ours, library+" v") {
+			found = append(found, finding{"go.mod", 0, library + " is required by the product"})
+		}
+	}
+	return append(found, importRule(func(s *source, imported string) string {
+		_, product := room(imported)
+		switch within(s.dir, peersModule) {
+		case true:
+			if product {
+				return fmt.Sprintf("%s imports %s: a peer knows nothing of us", s.dir, imported)
+			}
+		default:
+			if withinAny(imported, append(theirs, module+"/"+peersModule)...) {
+				return fmt.Sprintf("%s imports %s", s.dir, imported)
+			}
+		}
+		return ""
+	})(house)...)
 }
 
 func pureImport(s *source, imported string) string {

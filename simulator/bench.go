@@ -5,11 +5,9 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -26,6 +24,7 @@ type BenchResult struct {
 	Go      string     `json:"go"`
 	Machine Machine    `json:"machine"`
 	Rows    []BenchRow `json:"rows"`
+	Parts   []string   `json:"parts,omitempty"` // measured; empty: all
 }
 
 // Machine is what the figures were taken on.
@@ -46,7 +45,8 @@ type BenchRow struct {
 	Of    string   `json:"limit_is"`
 	Ratio Spread   `json:"ratio"` // per repetition, then the median
 	Aim   string   `json:"aim"`
-	Met   *bool    `json:"met"` // nil: no aim, or not measured
+	Met   *bool    `json:"met"`            // nil: no aim, or not measured
+	Less  bool     `json:"less,omitempty"` // the smaller, the better
 	Notes []string `json:"notes,omitempty"`
 }
 
@@ -74,24 +74,40 @@ type bench struct {
 	reps  int
 	slice time.Duration // of one measurement
 	quick bool
+	alone bool // ours only: for comparing two builds
+	full  bool // growth up to 10⁸ rows
 	rows  []BenchRow
 }
 
 // section is a part that --only names.
 type section struct {
-	name string
-	run  func(b *bench, ctx context.Context) error
+	name, about string
+	run         func(b *bench, ctx context.Context) error
 }
 
 func sections() []section {
 	return []section{
-		{"journal", (*bench).journal},
-		{"http", (*bench).http},
-		{"merge", (*bench).merge},
-		{"reads", (*bench).reads},
-		{"agent", (*bench).agent},
-		{"fleet", (*bench).fleet},
+		{"journal", "durable appends beside a preallocated file, SQLite and NATS JetStream", (*bench).journal},
+		{"http", "a till's POST to 201 beside bare net/http and the journal", (*bench).http},
+		{"frame", "frames packed and unpacked beside bare zstd", (*bench).frame},
+		{"link", "journal to aggregator over MQTT beside bare paho to mochi, and mosquitto", (*bench).link},
+		{"merge", "frame to durable position beside bare bbolt", (*bench).merge},
+		{"reads", "availability, single and of 50 articles, beside Redis GET and MGET", (*bench).reads},
+		{"reserve", "durable reservations beside PostgreSQL's conditional UPDATE", (*bench).reserve},
+		{"cells", "memory of the read model per cell at 20 million", (*bench).cells},
+		{"agent", "sizes of programs, the idle agent, its start with a million events", (*bench).agent},
+		{"fleet", "a sale's way to the availability API with 400 stores on the same cores", (*bench).fleet},
+		{"drain", "400 stores come back with a day's backlog each", (*bench).drained},
+		{"growth", "cost of an event as stores and rows grow", (*bench).growth},
 	}
+}
+
+func sectionNames() string {
+	var names []string
+	for _, s := range sections() {
+		names = append(names, s.name)
+	}
+	return strings.Join(names, ", ")
 }
 
 const (
@@ -101,10 +117,13 @@ const (
 )
 
 func (t *Terminal) bench(ctx, _ context.Context, args []string) error {
+	b := &bench{Terminal: t, reps: benchReps, slice: benchSlice}
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
-	out := fs.String("out", "", "`folder` for DATE.json, DATE.md and latest.json")
-	quick := fs.Bool("quick", false, "shorter and coarser: under a minute")
-	only := fs.String("only", "", "comma-separated `names`: journal, http, merge, reads, agent, fleet")
+	out := fs.String("out", "", "`folder` for DATE.json and DATE.md, and of a whole run latest.json")
+	fs.BoolVar(&b.quick, "quick", false, "shorter, coarser and smaller: at most three minutes")
+	fs.BoolVar(&b.alone, "alone", false, "measure ours only, no limits and no peers")
+	fs.BoolVar(&b.full, "full", false, "let the ledger grow to 100 million rows: 20 GB of disk, half an hour")
+	only := fs.String("only", "", "comma-separated `names`: "+sectionNames())
 	dataDir := fs.String("data-dir", "", "`folder` whose disk is measured (default: the system's temporary one)")
 	asJSON := fs.Bool("json", false, "print as JSON")
 	if _, err := t.parse(fs, args, 0); err != nil {
@@ -114,32 +133,47 @@ func (t *Terminal) bench(ctx, _ context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp(*dataDir, "tillwire-bench-")
-	if err != nil {
-		return fmt.Errorf("make data folder: %w", err)
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	b := &bench{Terminal: t, dir: dir, reps: benchReps, slice: benchSlice, quick: *quick}
-	if *quick {
+	if b.quick {
 		b.slice = benchSliceQuick
 	}
-	began := time.Now()
-	for _, s := range picked {
-		t.errorf("%s measuring %s …\n", time.Now().Format(time.TimeOnly), s.name)
-		if err := s.run(b, ctx); err != nil {
-			return fmt.Errorf("measure %s: %w", s.name, err)
-		}
-	}
-	r := &BenchResult{
-		Date: began.UTC().Truncate(time.Second), TookS: time.Since(began).Seconds(), Quick: *quick,
-		Version: t.Version + vcs(), Go: runtime.Version(), Machine: thisMachine(dir), Rows: b.rows,
+	r, err := b.run(ctx, picked, *dataDir)
+	if err != nil {
+		return err
 	}
 	if *out != "" {
-		if err := r.storeIn(*out); err != nil {
+		if err := r.storeIn(*out, *only == "" && !b.quick && !b.alone); err != nil {
 			return err
 		}
 	}
 	return t.deliver(result{Kind: "bench", Bench: r}, *asJSON, "", true)
+}
+
+// run measures the parts one after the other, each in a folder that goes with it.
+func (b *bench) run(ctx context.Context, picked []section, dataDir string) (r *BenchResult, err error) {
+	root, err := os.MkdirTemp(dataDir, "tillwire-bench-")
+	if err != nil {
+		return nil, fmt.Errorf("make data folder: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(root)) }()
+	began := time.Now()
+	r = &BenchResult{
+		Date: began.UTC().Truncate(time.Second), Quick: b.quick, Version: b.Version + vcs(), Go: runtime.Version(), Machine: thisMachine(root),
+	}
+	for i, s := range picked {
+		b.errorf("%s [%d/%d] %s: %s\n", time.Now().Format(time.TimeOnly), i+1, len(picked), s.name, s.about)
+		if b.dir = filepath.Join(root, s.name); os.Mkdir(b.dir, 0o700) != nil {
+			return nil, fmt.Errorf("make folder %s", b.dir)
+		}
+		if err := s.run(b, ctx); err != nil {
+			return nil, fmt.Errorf("measure %s: %w", s.name, err)
+		}
+		if err := os.RemoveAll(b.dir); err != nil {
+			return nil, fmt.Errorf("clear up after %s: %w", s.name, err)
+		}
+		r.Parts = append(r.Parts, s.name)
+	}
+	r.TookS, r.Rows = time.Since(began).Seconds(), b.rows
+	return r, nil
 }
 
 func pickSections(only string) ([]section, error) {
@@ -151,7 +185,7 @@ func pickSections(only string) ([]section, error) {
 	for name := range strings.SplitSeq(only, ",") {
 		i := slices.IndexFunc(all, func(s section) bool { return s.name == strings.TrimSpace(name) })
 		if i < 0 {
-			return nil, usageError{fmt.Sprintf("--only %q is not journal, http, merge, reads, agent or fleet", name)}
+			return nil, usageError{fmt.Sprintf("--only %q is not one of %s", name, sectionNames())}
 		}
 		out = append(out, all[i])
 	}
@@ -161,140 +195,84 @@ func pickSections(only string) ([]section, error) {
 // measure is one repetition's figure.
 type measure func(ctx context.Context) (float64, error)
 
-// beside takes ours and the limits in turns, so that a noisy neighbour meets
-// them all, and keeps the ratio of each turn. Several limits: the slowest
-// counts, which is the least that the path must cost.
-func (b *bench) beside(ctx context.Context, ours measure, limits ...measure) (o, l, ratio Spread, err error) {
-	var os, ls, rs []float64
+// turns takes all measures in turns, so that a noisy neighbour meets each of
+// them, and returns one column per measure. The first is ours; with --alone it
+// is the only one, and the other columns are empty.
+func (b *bench) turns(ctx context.Context, ms ...measure) ([][]float64, error) {
+	cols := make([][]float64, len(ms))
+	if b.alone {
+		ms = ms[:1]
+	}
 	for range b.reps {
-		x, err := ours(ctx)
-		if err != nil {
-			return o, l, ratio, err
-		}
-		os = append(os, x)
-		least := 0.0
-		for _, limit := range limits {
-			y, err := limit(ctx)
+		for i, m := range ms {
+			x, err := m(ctx)
 			if err != nil {
-				return o, l, ratio, err
+				return nil, err
 			}
-			if least == 0 || y < least {
-				least = y
-			}
-		}
-		if least > 0 {
-			ls = append(ls, least)
-			rs = append(rs, x/least)
+			cols[i] = append(cols[i], x)
 		}
 	}
-	return spread(os), spread(ls), spread(rs), nil
+	return cols, nil
 }
 
-// aimRatio fills in aim and verdict of a row whose ratio should reach least.
-func (r *BenchRow) aimRatio(least float64) {
-	r.Aim = fmt.Sprintf("ratio ≥ %.2f", least)
-	met := r.Ratio.Median >= least
-	r.Met = &met
+// beside is a row of ours and a limit that were measured in turns; the ratio is
+// taken within each turn.
+func beside(name, unit string, ours []float64, of string, limit []float64) BenchRow {
+	return BenchRow{Name: name, Unit: unit, Ours: spread(ours), Limit: spread(limit), Ratio: spread(combine(ours, limit, func(x, y float64) float64 { return x / y })), Of: of}
 }
 
-// aimMost fills in aim and verdict of a figure that should stay below most.
-func (r *BenchRow) aimMost(most float64) {
-	r.Aim = fmt.Sprintf("≤ %s %s", figure(most), r.Unit)
-	met := r.Ours.Median > 0 && r.Ours.Median <= most
-	r.Met = &met
-}
-
-func (b *bench) row(r BenchRow) { b.rows = append(b.rows, r) }
-
-// vcs is the commit this binary was built from, where Go recorded it.
-func vcs() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return ""
-	}
-	out := ""
-	for _, s := range info.Settings {
-		switch {
-		case s.Key == "vcs.revision":
-			out += " " + s.Value[:min(12, len(s.Value))]
-		case s.Key == "vcs.modified" && s.Value == "true":
-			out += " (with local changes)"
+// combine takes two columns turn by turn.
+func combine(xs, ys []float64, fn func(x, y float64) float64) []float64 {
+	var out []float64
+	for i := range min(len(xs), len(ys)) {
+		if ys[i] != 0 {
+			out = append(out, fn(xs[i], ys[i]))
 		}
 	}
 	return out
 }
 
-func thisMachine(dir string) Machine {
-	m := Machine{OS: runtime.GOOS + "/" + runtime.GOARCH, Cores: runtime.NumCPU(), Disk: filepath.Dir(dir)}
-	if f, err := os.ReadFile("/proc/cpuinfo"); err == nil {
-		for line := range strings.Lines(string(f)) {
-			if k, v, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(k) == "model name" {
-				m.CPU = strings.TrimSpace(v)
-				break
-			}
-		}
-	}
-	if f, err := os.ReadFile("/proc/meminfo"); err == nil {
-		var kb int64
-		if _, err := fmt.Sscanf(string(f), "MemTotal: %d kB", &kb); err == nil {
-			m.Memory = kb << 10
-		}
-	}
-	return m
-}
+// oneAfterTheOther is the rate of two parts that share what limits them: for
+// each item the time of both.
+func oneAfterTheOther(a, b float64) float64 { return 1 / (1/a + 1/b) }
 
-// storeIn writes DATE.json, DATE.md, and latest.json.
-func (r *BenchResult) storeIn(dir string) error {
-	base := filepath.Join(dir, r.Date.Format("2006-01-02-1504"))
-	res := result{Kind: "bench", Bench: r}
-	var md strings.Builder
-	r.Print(&md)
-	return errors.Join(res.store(base+".json"), res.store(filepath.Join(dir, "latest.json")), writeFile(base+".md", []byte(md.String())))
-}
-
-// Print writes one table, in Markdown that reads well as plain text.
-func (r *BenchResult) Print(w io.Writer) {
-	_, _ = fmt.Fprintf(w, "# Tillwire benchmark, %s\n\n", r.Date.Format("2006-01-02 15:04 MST"))
-	_, _ = fmt.Fprintf(w, "%s, %d cores, %s memory, %s, %s; tillwire %s; took %.0f s%s.\n", r.Machine.CPU, r.Machine.Cores, bytesWord(r.Machine.Memory),
-		r.Machine.OS, r.Go, r.Version, r.TookS, map[bool]string{true: "; quick, so coarse"}[r.Quick])
-	_, _ = fmt.Fprint(w, "Median (least–most) of interleaved repetitions; the ratio is taken within each.\n\n")
-	_, _ = fmt.Fprintln(w, "| figure | ours | beside | limit | ratio | aim | met |\n|---|---|---|---|---|---|---|")
-	for _, row := range r.Rows {
-		limit, ratio, met := "–", "–", "–"
-		if row.Limit.N > 0 {
-			limit, ratio = row.Limit.word(row.Unit), row.Ratio.word("×")
-		}
-		if row.Met != nil {
-			met = map[bool]string{true: "yes", false: "**no**"}[*row.Met]
-		}
-		_, _ = fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %s | %s |\n", row.Name, row.Ours.word(row.Unit), row.Of, limit, ratio, row.Aim, met)
-	}
-	_, _ = fmt.Fprintln(w)
-	for _, row := range r.Rows {
-		for _, n := range row.Notes {
-			_, _ = fmt.Fprintf(w, "- %s: %s\n", row.Name, n)
-		}
+// aimRatio fills in aim and verdict of a row whose ratio should reach least.
+func (r *BenchRow) aimRatio(least float64) {
+	r.Aim = fmt.Sprintf("ratio ≥ %.2f", least)
+	if r.Ratio.N > 0 {
+		met := r.Ratio.Median >= least
+		r.Met = &met
 	}
 }
 
-func (s Spread) word(unit string) string {
-	if s.N == 0 {
-		return "not measured"
+// aimMost fills in aim and verdict of a figure that should stay below most.
+func (r *BenchRow) aimMost(most float64) {
+	r.Aim, r.Less = fmt.Sprintf("≤ %s %s", figure(most), r.Unit), true
+	if r.Ours.N > 0 {
+		met := r.Ours.Median <= most
+		r.Met = &met
 	}
-	if s.N == 1 {
-		return figure(s.Median) + " " + unit
-	}
-	return fmt.Sprintf("%s %s (%s–%s)", figure(s.Median), unit, figure(s.Min), figure(s.Max))
 }
 
-// figure writes three digits that matter.
-func figure(x float64) string {
-	switch {
-	case x >= 100:
-		return grouped(int64(x + 0.5))
-	case x >= 10:
-		return fmt.Sprintf("%.1f", x)
-	default:
-		return fmt.Sprintf("%.2f", x)
+func (r *BenchRow) note(format string, args ...any) {
+	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
+}
+
+// row takes a finished row, and tells whoever waits.
+func (b *bench) row(r BenchRow) {
+	b.rows = append(b.rows, r)
+	b.errorf("         %s: %s", r.Name, r.Ours.word(r.Unit))
+	if r.Ratio.N > 0 {
+		b.errorf(", %s", r.Ratio.word("×"))
 	}
+	b.errorf("\n")
+}
+
+// absent says which peer could not be asked, and why. With --alone nobody is.
+func (b *bench) absent(r BenchRow, err error) {
+	if b.alone {
+		return
+	}
+	r.note("not measured: %v", err)
+	b.row(r)
 }

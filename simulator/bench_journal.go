@@ -19,41 +19,57 @@ import (
 // writerCounts are the closed-loop writers of the journal figures.
 var writerCounts = []int{1, 8, 64}
 
-// journal: appends per second and their latency, beside a preallocated file
-// with one fdatasync per group, the same record bytes.
+// journal: appends per second and their latency, beside a preallocated file with
+// one fdatasync per group, and beside two stores that people use for this: the
+// same record bytes, the same closed loop of writers.
 func (b *bench) journal(ctx context.Context) error {
+	peers, peersErr := b.journalPeers(ctx)
 	for _, n := range writerCounts {
-		var ourP50, ourP99, fileP50, fileP99 []float64
-		ours := func(ctx context.Context) (float64, error) {
-			r, err := b.journalRun(ctx, n)
-			ourP50, ourP99 = append(ourP50, micros(r.P50)), append(ourP99, micros(r.P99))
-			return r.PerS, err
+		engines := []string{"ours", "file"}
+		ms := []measure{nil, nil}
+		var p50, p99 [4][]float64
+		run := func(i int, fn func(context.Context, int) (loadResult, error)) measure {
+			return func(ctx context.Context) (float64, error) {
+				r, err := fn(ctx, n)
+				p50[i], p99[i] = append(p50[i], micros(r.P50)), append(p99[i], micros(r.P99))
+				return r.PerS, err
+			}
 		}
-		file := func(ctx context.Context) (float64, error) {
-			r, err := b.groupFileRun(ctx, n)
-			fileP50, fileP99 = append(fileP50, micros(r.P50)), append(fileP99, micros(r.P99))
-			return r.PerS, err
+		ms[0], ms[1] = run(0, b.journalRun), run(1, b.groupFileRun)
+		for _, p := range peers {
+			ms = append(ms, run(len(ms), p.run))
+			engines = append(engines, p.name)
 		}
-		o, l, ratio, err := b.beside(ctx, ours, file)
+		cols, err := b.turns(ctx, ms...)
 		if err != nil {
 			return err
 		}
-		row := BenchRow{
-			Name: fmt.Sprintf("journal append, %s", plural(n, "writer")), Unit: "/s", Ours: o, Limit: l, Ratio: ratio,
-			Of: "preallocated file, one fdatasync per group",
-			Notes: []string{fmt.Sprintf("p50 %s µs, p99 %s µs; the file p50 %s µs, p99 %s µs", figure(spread(ourP50).Median),
-				figure(spread(ourP99).Median), figure(spread(fileP50).Median), figure(spread(fileP99).Median))},
+		name := "journal append, " + plural(n, "writer")
+		for i := 1; i < len(cols); i++ {
+			row := beside(name, "/s", cols[0], "preallocated file, one fdatasync per group", cols[i])
+			if i > 1 {
+				row.Name, row.Of = name+", beside "+engines[i], peers[i-2].how
+				if b.alone {
+					continue
+				}
+			} else if aim := journalAims[n]; aim > 0 {
+				row.aimRatio(aim)
+			}
+			row.note("p50 %s µs, p99 %s µs", figure(spread(p50[0]).Median), figure(spread(p99[0]).Median))
+			if len(p50[i]) > 0 {
+				row.note("%s: p50 %s µs, p99 %s µs", engines[i], figure(spread(p50[i]).Median), figure(spread(p99[i]).Median))
+			}
+			b.row(row)
 		}
-		switch n {
-		case 1:
-			row.aimRatio(0.45)
-		case 64:
-			row.aimRatio(0.3)
-		}
-		b.row(row)
+	}
+	if peersErr != nil {
+		b.absent(BenchRow{Name: "journal append beside SQLite and NATS JetStream", Unit: "/s", Of: "peers of simulator/peers"}, peersErr)
 	}
 	return nil
 }
+
+// journalAims are the least ratios to the file, by writers.
+var journalAims = map[int]float64{1: 0.45, 64: 0.3}
 
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
@@ -126,6 +142,11 @@ func closedLoop(ctx context.Context, writers int, d time.Duration, op func(write
 		all = append(all, s...)
 	}
 	return summarise(all, d), nil
+}
+
+// sampleRecord is a basket as the journal writes it.
+func sampleRecord(n int) []byte {
+	return protocol.AppendRecord(nil, time.Now().UnixMicro(), sampleEvent(n%64, n))
 }
 
 var sampleArticles = articles(500)

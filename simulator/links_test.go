@@ -160,20 +160,3 @@ func TestReadRESP(t *testing.T) {
 		}
 	}
 }
-
-func TestBenchRatiosAreTakenWithinEachTurn(t *testing.T) {
-	b := &bench{reps: 3}
-	ours := []float64{10, 20, 30}
-	limits := []float64{20, 80, 30}
-	n, m := 0, 0
-	next := func(xs []float64, i *int) measure {
-		return func(context.Context) (float64, error) { *i++; return xs[*i-1], nil }
-	}
-	o, l, r, err := b.beside(t.Context(), next(ours, &n), next(limits, &m))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if o.Median != 20 || l.Median != 30 || r != (Spread{Median: 0.5, Min: 0.25, Max: 1, N: 3}) {
-		t.Errorf("ours %+v, limit %+v, ratio %+v", o, l, r)
-	}
-}

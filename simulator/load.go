@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -36,6 +37,7 @@ type loadPlan struct {
 // loadResult is what one run saw.
 type loadResult struct {
 	Requests int           `json:"requests"`
+	Sent     int           `json:"sent"` // with those that warmed up
 	PerS     float64       `json:"per_s"`
 	P50      time.Duration `json:"p50_ns"`
 	P99      time.Duration `json:"p99_ns"`
@@ -51,41 +53,46 @@ func runLoad(ctx context.Context, p loadPlan) (loadResult, error) {
 	from := time.Now().Add(p.Warm)
 	until := from.Add(p.For)
 	samples := make([][]time.Duration, p.Connections)
+	sent := make([]int, p.Connections)
 	errs := make([]error, p.Connections)
 	var wg sync.WaitGroup
 	for i := range p.Connections {
-		wg.Go(func() { samples[i], errs[i] = p.loop(ctx, i, from, until) })
+		wg.Go(func() { samples[i], sent[i], errs[i] = p.loop(ctx, i, from, until) })
 	}
 	wg.Wait()
 	if err := errors.Join(errs...); err != nil {
 		return loadResult{}, fmt.Errorf("load %s: %w", p.Addr, err)
 	}
-	return summarise(slices.Concat(samples...), p.For), nil
+	res := summarise(slices.Concat(samples...), p.For)
+	for _, n := range sent {
+		res.Sent += n
+	}
+	return res, nil
 }
 
-func (p loadPlan) loop(ctx context.Context, conn int, from, until time.Time) ([]time.Duration, error) {
+func (p loadPlan) loop(ctx context.Context, conn int, from, until time.Time) (out []time.Duration, n int, err error) {
 	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", p.Addr)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer func() { _ = c.Close() }()
 	if err := c.SetDeadline(until.Add(10 * time.Second)); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	r := bufio.NewReaderSize(c, 16<<10)
-	out := make([]time.Duration, 0, 16<<10)
+	out = make([]time.Duration, 0, 16<<10)
 	var req []byte
-	for n := 0; ; n++ {
+	for n = 0; ; n++ {
 		req = p.Request(req[:0], conn, n)
 		begin := time.Now()
 		if begin.After(until) {
-			return out, nil
+			return out, n, nil
 		}
 		if _, err := c.Write(req); err != nil {
-			return nil, err
+			return nil, n, err
 		}
 		if err := p.Read(r); err != nil {
-			return nil, err
+			return nil, n, err
 		}
 		if begin.After(from) && len(out) < latenciesMax {
 			out = append(out, time.Since(begin))
@@ -136,68 +143,152 @@ func readHTTP(r *bufio.Reader) error {
 	return err
 }
 
-// readRESP takes one bulk string of Redis.
+// readRESP takes one bulk string of Redis, or an array of them.
 func readRESP(r *bufio.Reader) error {
-	line, err := r.ReadSlice('\n')
+	n, err := respLength(r, '$', '*')
 	if err != nil {
 		return err
 	}
-	if len(line) < 4 || line[0] != '$' {
-		return fmt.Errorf("answer is %.60q", line)
+	if n >= 0 {
+		_, err = r.Discard(n + 2)
+		return err
+	}
+	for range ^n {
+		n, err := respLength(r, '$', '$')
+		if err != nil {
+			return err
+		}
+		if _, err := r.Discard(n + 2); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// respLength reads a header: the length of a bulk string, or the complement of
+// an array's, which is negative.
+func respLength(r *bufio.Reader, bulk, array byte) (int, error) {
+	line, err := r.ReadSlice('\n')
+	if err != nil {
+		return 0, err
+	}
+	if len(line) < 4 || (line[0] != bulk && line[0] != array) {
+		return 0, fmt.Errorf("answer is %.60q", line)
 	}
 	n, err := strconv.Atoi(string(bytes.TrimSpace(line[1:])))
 	if err != nil || n < 0 {
-		return fmt.Errorf("key is not there: %.60q", line)
+		return 0, fmt.Errorf("key is not there: %.60q", line)
 	}
-	_, err = r.Discard(n + 2)
-	return err
+	if line[0] != bulk {
+		n = ^n
+	}
+	return n, nil
 }
 
-// httpGets asks one path after the other.
-func httpGets(host string, paths []string) func(b []byte, conn, n int) []byte {
-	reqs := make([]string, len(paths))
-	for i, p := range paths {
-		reqs[i] = "GET " + p + " HTTP/1.1\r\nHost: " + host + "\r\n\r\n"
-	}
+// inTurn sends one prepared request after the other; connections begin at
+// different ones.
+func inTurn(reqs []string) func(b []byte, conn, n int) []byte {
 	return func(b []byte, conn, n int) []byte { return append(b, reqs[(conn*7919+n)%len(reqs)]...) }
 }
 
-// respGets asks for one key after the other.
-func respGets(keys []string) func(b []byte, conn, n int) []byte {
+// httpRequests are GETs of paths, or POSTs of bodies to the one path.
+func httpRequests(host string, paths, bodies []string) []string {
+	reqs := make([]string, 0, len(paths)+len(bodies))
+	if len(bodies) == 0 {
+		for _, p := range paths {
+			reqs = append(reqs, "GET "+p+" HTTP/1.1\r\nHost: "+host+"\r\n\r\n")
+		}
+		return reqs
+	}
+	for _, b := range bodies {
+		reqs = append(reqs, fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", paths[0], host, len(b), b))
+	}
+	return reqs
+}
+
+// respRequests are GETs of single keys, or MGETs of as many as stand together.
+func respRequests(keys [][]string) []string {
 	reqs := make([]string, len(keys))
-	for i, k := range keys {
-		reqs[i] = fmt.Sprintf("*2\r\n$3\r\nGET\r\n$%d\r\n%s\r\n", len(k), k)
+	for i, ks := range keys {
+		verb := "GET"
+		if len(ks) > 1 {
+			verb = "MGET"
+		}
+		b := fmt.Appendf(nil, "*%d\r\n$%d\r\n%s\r\n", len(ks)+1, len(verb), verb)
+		for _, k := range ks {
+			b = fmt.Appendf(b, "$%d\r\n%s\r\n", len(k), k)
+		}
+		reqs[i] = string(b)
 	}
-	return func(b []byte, conn, n int) []byte { return append(b, reqs[(conn*7919+n)%len(reqs)]...) }
+	return reqs
 }
+
+// fresh puts a number that no other request has in the place of freshMark, which
+// has as many bytes: a reservation is made once.
+func fresh(reqs []string) (func(b []byte, conn, n int) []byte, error) {
+	at := make([]int, len(reqs))
+	for i, r := range reqs {
+		if at[i] = strings.Index(r, freshMark); at[i] < 0 {
+			return nil, fmt.Errorf("load: body %d has no %s to be replaced", i, freshMark)
+		}
+	}
+	boot := uint32(time.Now().UnixNano() >> 20)
+	return func(b []byte, conn, n int) []byte {
+		i := (conn*7919 + n) % len(reqs)
+		from := len(b) + at[i]
+		b = append(b, reqs[i]...)
+		_ = fmt.Appendf(b[:from], "%08x%04x%012x", boot, conn, n)
+		return b
+	}, nil
+}
+
+// freshMark is 24 bytes long.
+const freshMark = "FRESHFRESHFRESHFRESHFRES"
 
 // loadJob is what the bench tells a load process on its stdin.
 type loadJob struct {
-	URL         string        `json:"url"` // http://host:port or redis://host:port
-	Paths       []string      `json:"paths"`
+	URL         string        `json:"url"`              // http://host:port or redis://host:port
+	Paths       []string      `json:"paths,omitempty"`  // GET, of http; with bodies, the one path of POST
+	Bodies      []string      `json:"bodies,omitempty"` // POST, of http
+	Fresh       bool          `json:"fresh,omitempty"`  // each body holds freshMark
+	Keys        [][]string    `json:"keys,omitempty"`   // GET or MGET, of redis
 	Connections int           `json:"connections"`
 	For         time.Duration `json:"for_ns"`
 	Warm        time.Duration `json:"warm_ns"`
 }
 
 func (j loadJob) run(ctx context.Context) (loadResult, error) {
-	u, err := url.Parse(j.URL)
-	if err != nil || u.Host == "" {
-		return loadResult{}, fmt.Errorf("load: url %q is not like http://127.0.0.1:7400 or redis://127.0.0.1:6379", j.URL)
-	}
-	if len(j.Paths) == 0 || j.Connections < 1 || j.For <= 0 {
-		return loadResult{}, errors.New("load: paths, connections and a duration are needed")
-	}
-	p := loadPlan{Addr: u.Host, Connections: j.Connections, For: j.For, Warm: j.Warm}
-	switch u.Scheme {
-	case "http":
-		p.Request, p.Read = httpGets(u.Host, j.Paths), readHTTP
-	case "redis":
-		p.Request, p.Read = respGets(j.Paths), readRESP
-	default:
-		return loadResult{}, fmt.Errorf("load: scheme %q is neither http nor redis", u.Scheme)
+	p, err := j.plan()
+	if err != nil {
+		return loadResult{}, err
 	}
 	return runLoad(ctx, p)
+}
+
+func (j loadJob) plan() (p loadPlan, err error) {
+	u, err := url.Parse(j.URL)
+	if err != nil || u.Host == "" {
+		return p, fmt.Errorf("load: url %q is not like http://127.0.0.1:7400 or redis://127.0.0.1:6379", j.URL)
+	}
+	if j.Connections < 1 || j.For <= 0 {
+		return p, errors.New("load: connections and a duration are needed")
+	}
+	p = loadPlan{Addr: u.Host, Connections: j.Connections, For: j.For, Warm: j.Warm}
+	switch {
+	case u.Scheme == "http" && len(j.Paths) > 0:
+		reqs := httpRequests(u.Host, j.Paths, j.Bodies)
+		p.Request, p.Read = inTurn(reqs), readHTTP
+		if j.Fresh {
+			p.Request, err = fresh(reqs)
+		}
+	case u.Scheme == "redis" && len(j.Keys) > 0:
+		p.Request, p.Read = inTurn(respRequests(j.Keys)), readRESP
+	case u.Scheme == "http" || u.Scheme == "redis":
+		err = errors.New("load: paths are needed for http, keys for redis")
+	default:
+		err = fmt.Errorf("load: scheme %q is neither http nor redis", u.Scheme)
+	}
+	return p, err
 }
 
 // serveLoad is the outside process: a job in, a result out.

@@ -11,12 +11,14 @@ import (
 	"path/filepath"
 )
 
-// result is what is stored and printed again: one of the three.
+// result is what is stored and printed again: one of them.
 type result struct {
 	Kind   string        `json:"kind"`
 	Demo   *DemoResult   `json:"demo,omitempty"`
 	Replay *ReplayResult `json:"replay,omitempty"`
 	Bench  *BenchResult  `json:"bench,omitempty"`
+
+	Compared *Compared `json:"compared,omitempty"`
 }
 
 func (r *result) print(w io.Writer) {
@@ -27,6 +29,8 @@ func (r *result) print(w io.Writer) {
 		r.Replay.Print(w)
 	case r.Bench != nil:
 		r.Bench.Print(w)
+	case r.Compared != nil:
+		r.Compared.Print(w)
 	}
 }
 
@@ -61,10 +65,10 @@ func readResult(file string) (*result, error) {
 	}
 	var r result
 	if err := json.Unmarshal(b, &r); err != nil {
-		return nil, fmt.Errorf("read %s: %w; it must be the JSON that bench, replay or demo stored with --out", file, err)
+		return nil, fmt.Errorf("read %s: %w; it must be the JSON that bench, compare, replay or demo stored with --out", file, err)
 	}
-	if r.Demo == nil && r.Replay == nil && r.Bench == nil {
-		return nil, fmt.Errorf("read %s: it holds no result of bench, replay or demo", file)
+	if r.Demo == nil && r.Replay == nil && r.Bench == nil && r.Compared == nil {
+		return nil, fmt.Errorf("read %s: it holds no result of bench, compare, replay or demo", file)
 	}
 	return &r, nil
 }

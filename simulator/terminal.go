@@ -60,8 +60,8 @@ func commands() []command {
 			"tillwire-simulator replay completejourney-sample.csv.zst --outages 50 --duplicates 0.02", (*Terminal).replay,
 		},
 		{
-			"bench", "[--out DIR] [--quick] [--only NAMES]",
-			"measure every promised figure beside its limit, in one run",
+			"bench", "[--out DIR] [--quick] [--only NAMES] [--alone] [--full]",
+			"measure every promised figure beside its limit or a peer, in one run",
 			"tillwire-simulator bench --out simulator/results", (*Terminal).bench,
 		},
 		{
@@ -80,12 +80,21 @@ func commands() []command {
 			"tillwire-simulator crash --release --for 2h --results results sigkill-agent crash-states", (*Terminal).crash,
 		},
 		{
+			"compare", "OLD NEW [--only NAMES] [--turns 6] [--quick] [--out DIR]",
+			"run the bench of two builds (their bin folders) in turns, and tell what is better, worse or noise; `make bench-compare REF=` builds them",
+			"tillwire-simulator compare /tmp/old/bin bin --only merge,reads", (*Terminal).compare,
+		},
+		{
 			"report", "FILE.json", "print a stored result of bench, replay or demo again",
 			"tillwire-simulator report simulator/results/latest.json", (*Terminal).report,
 		},
 		{
 			"load", "< JOB.json", "the outside load generator of bench: a job on stdin, a result on stdout",
 			`echo '{"url":"http://127.0.0.1:7400","paths":["/v1/availability/A1"],"connections":8,"for_ns":1000000000}' | tillwire-simulator load`, (*Terminal).load,
+		},
+		{
+			"cells", "< JOB.json", "fill a read model and weigh it: a job of bench on stdin, a result on stdout",
+			`echo '{"skus":1000,"locations":400}' | tillwire-simulator cells`, (*Terminal).weigh,
 		},
 		{"version", "", "print the version", "", (*Terminal).version},
 	}
@@ -175,7 +184,8 @@ func (t *Terminal) version(_, _ context.Context, args []string) error {
 	return err
 }
 
-// parse reads flags that may stand before and behind at most one operand.
+// parse reads flags that may stand before, between and behind operands; fewer
+// than 0 operands: one or more.
 func (t *Terminal) parse(fs *flag.FlagSet, args []string, operands int) ([]string, error) {
 	fs.SetOutput(io.Discard)
 	fs.Usage = func() {}
@@ -195,9 +205,15 @@ func (t *Terminal) parse(fs *flag.FlagSet, args []string, operands int) ([]strin
 		got = append(got, args[0])
 		args = args[1:]
 	}
+	if operands < 0 && len(got) > 0 {
+		return got, nil
+	}
 	if len(got) != operands {
 		if operands == 0 {
 			return nil, usageError{fmt.Sprintf("argument %q is not expected", got[0])}
+		}
+		if operands == 2 {
+			return nil, usageError{fmt.Sprintf("two folders are needed, got %d", len(got))}
 		}
 		return nil, usageError{fmt.Sprintf("one file is needed, got %d", len(got))}
 	}
@@ -333,6 +349,13 @@ func (t *Terminal) load(ctx, _ context.Context, args []string) error {
 		return usageError{"load takes a job on stdin and no arguments, got " + strings.Join(args, " ")}
 	}
 	return serveLoad(ctx, t.Stdin, t.Stdout)
+}
+
+func (t *Terminal) weigh(_, _ context.Context, args []string) error {
+	if len(args) > 0 {
+		return usageError{"cells takes a job on stdin and no arguments, got " + strings.Join(args, " ")}
+	}
+	return serveCells(t.Stdin, t.Stdout)
 }
 
 // deliver prints a result, stores it where wanted, and turns the verdict into
