@@ -31,7 +31,8 @@ DEPS := gcc=gcc /usr/include/stdlib.h=libc6-dev redis-server=redis-server \
 PEERS := simulator/peers
 # What `make bench` asks beside Go and gcc.
 BENCH_DEPS := gcc=gcc /usr/include/stdlib.h=libc6-dev redis-server=redis-server \
-        mosquitto,/usr/sbin/mosquitto=mosquitto pgbench=postgresql initdb=postgresql
+        mosquitto,/usr/sbin/mosquitto=mosquitto pgbench=postgresql \
+        initdb,/usr/lib/postgresql/*/bin/initdb=postgresql
 
 .PHONY: help build demo check lint fmt layout test deps lazyfs bench bench-deps bench-compare gobench soak chaos fuzz clean
 
@@ -97,7 +98,6 @@ QUICK       ?=
 BENCH_FLAGS ?=
 bench: build bench-deps $(TOOLS)/tillwire-peers ## measure each path beside its limit or peer; results in simulator/results (ONLY=parts QUICK=--quick)
 	@mkdir -p simulator/results
-	@cp -f $(TOOLS)/tillwire-peers bin/ 2>/dev/null || true
 	bin/tillwire-simulator bench --out simulator/results $(if $(ONLY),--only $(ONLY)) $(QUICK) $(BENCH_FLAGS)
 
 # A build that fails is told in the rows that miss it.

@@ -156,8 +156,11 @@ func (s *side) measure(ctx context.Context) error {
 		return fmt.Errorf("run bench of %s: %w: %s", s.dir, err, tail(msg.String()))
 	}
 	var r result
-	if err := json.Unmarshal(out.Bytes(), &r); err != nil || r.Bench == nil {
+	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
 		return fmt.Errorf("read bench of %s: %w", s.dir, err)
+	}
+	if r.Bench == nil {
+		return fmt.Errorf("read bench of %s: no bench is in it", s.dir)
 	}
 	for _, row := range r.Bench.Rows {
 		if row.Ours.N == 0 {

@@ -14,6 +14,9 @@ import (
 // only measured beside are none of the product's.
 const peersFolder = "simulator/peers"
 
+// peersBuilt is where make puts its program.
+const peersBuilt = ".bin/tillwire-peers"
+
 // peersBuildMax bounds the first build: a C compiler works through SQLite.
 const peersBuildMax = 8 * time.Minute
 
@@ -66,11 +69,13 @@ func (b *bench) journalPeers(ctx context.Context) ([]journalPeer, error) {
 
 // peersProgram builds what stands in simulator/peers, where the sources are here.
 func (b *bench) peersProgram(ctx context.Context) (string, error) {
-	if path, err := findProgram("tillwire-peers"); err == nil {
-		return path, nil
+	if path, err := filepath.Abs(peersBuilt); err == nil {
+		if _, err := os.Stat(path); err == nil {
+			return path, nil
+		}
 	}
 	if _, err := os.Stat(filepath.Join(peersFolder, "go.mod")); err != nil {
-		return "", fmt.Errorf("not here: run `make bench`, or this from the root of the sources, so that %s can be built", peersFolder)
+		return "", fmt.Errorf("%s is not here: run `make bench`, which builds it", peersFolder)
 	}
 	for _, tool := range []struct{ name, install string }{{"go", "the Go of go.mod"}, {"gcc", "gcc and libc6-dev"}} {
 		if _, err := exec.LookPath(tool.name); err != nil {

@@ -13,30 +13,30 @@ import (
 )
 
 // play sends every document to its store's agent: one goroutine per store, in
-// the file's order unless shuffled.
+// the order in which they arrive.
 func (p *player) play(ctx context.Context) error {
-	if p.tape.Format == formatNCR {
-		return p.playPOSLog(ctx)
-	}
 	by := map[protocol.StoreID][]*document{}
 	first := time.Time{}
-	for _, d := range p.tape.Docs {
+	for _, d := range p.reel.Docs {
 		by[d.store] = append(by[d.store], d.doc)
 		if first.IsZero() || d.doc.at.Before(first) {
 			first = d.doc.at
 		}
 	}
+	raws := map[protocol.StoreID]rawFile{}
+	for _, f := range p.reel.Raws {
+		raws[f.store] = f
+	}
 	began := time.Now()
 	errs := make([]error, len(p.fleet.Tills))
 	var wg sync.WaitGroup
 	for i, t := range p.fleet.Tills {
-		docs := by[t.store]
-		rng := rand.New(rand.NewPCG(p.Seed, uint64(i)+100))
-		if p.Shuffle {
-			rng.Shuffle(len(docs), func(a, b int) { docs[a], docs[b] = docs[b], docs[a] })
+		if f, ok := raws[t.store]; ok {
+			wg.Go(func() { errs[i] = p.playPOSLog(ctx, t, f) })
+			continue
 		}
-		s := &storePlayer{player: p, till: t, rng: rng, began: began, first: first}
-		wg.Go(func() { errs[i] = s.run(ctx, docs) })
+		s := &storePlayer{player: p, till: t, rng: rand.New(rand.NewPCG(p.Seed, uint64(i)+100)), began: began, first: first, seqs: map[*document]uint64{}}
+		wg.Go(func() { errs[i] = s.run(ctx, s.plan(by[t.store])) })
 	}
 	wg.Wait()
 	return errors.Join(errs...)
@@ -48,32 +48,53 @@ type storePlayer struct {
 	rng   *rand.Rand
 	began time.Time
 	first time.Time
+	again float64              // share of documents that are sent again as soon as they are acknowledged
+	seqs  map[*document]uint64 // of what was acknowledged, where copies come by themselves
+}
+
+// plan is the store's documents as they will arrive. Where arrivals are mixed up,
+// half of the duplicates arrive by themselves, before or behind the others.
+func (s *storePlayer) plan(docs []*document) []arrival {
+	copies := 0.0
+	if s.again = s.Duplicates; s.late != nil || s.Order != orderArrival {
+		copies, s.again = s.Duplicates/2, s.Duplicates/2
+	}
+	var t arrivals
+	out := schedule(docs, s.late, s.Order, copies, s.rng, &t)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.arrived.add(&t)
+	return out
 }
 
 // run sends what is due: one document by itself, or, where more are due, as
 // many as a till hands over after an outage of its own.
-func (s *storePlayer) run(ctx context.Context, docs []*document) error {
-	for len(docs) > 0 {
-		due := min(len(docs), bulkDocsMax)
-		if s.Speed > 0 && !s.Shuffle {
-			if !s.await(ctx, docs[0].at) {
+func (s *storePlayer) run(ctx context.Context, as []arrival) error {
+	for len(as) > 0 {
+		due := min(len(as), bulkDocsMax)
+		if s.Speed > 0 && s.Order == orderArrival {
+			if !s.await(ctx, as[0].at) {
 				return ctx.Err()
 			}
 			due = 1
-			for due < min(len(docs), bulkDocsMax) && !s.moment(docs[due].at).After(time.Now()) {
+			for due < min(len(as), bulkDocsMax) && !s.moment(as[due].at).After(time.Now()) {
 				due++
 			}
 		}
 		// Lines of a document are bounded, and so is a body of many.
 		for lines, k := 0, 0; k < due; k++ {
-			if lines += len(docs[k].Lines); lines > linesMax && k > 0 {
+			if lines += len(as[k].doc.Lines); lines > linesMax && k > 0 {
 				due = k
 			}
 		}
-		if err := s.tell(ctx, docs[:due]); err != nil {
+		docs := make([]*document, due)
+		for k, a := range as[:due] {
+			docs[k] = a.doc
+		}
+		if err := s.tell(ctx, docs); err != nil {
 			return fmt.Errorf("store %s: %w", s.till.store, err)
 		}
-		docs = docs[due:]
+		as = as[due:]
 	}
 	return nil
 }
@@ -99,9 +120,12 @@ func (s *storePlayer) tell(ctx context.Context, docs []*document) error {
 		return err
 	}
 	for i, d := range docs {
-		s.oracle.record(s.till.store, d, acks[i].Seq)
-		if s.rng.Float64() < s.Duplicates {
-			if err := s.again(ctx, d, acks[i].Seq); err != nil {
+		fresh, err := s.acknowledged(d, acks[i])
+		if err != nil {
+			return err
+		}
+		if fresh && s.rng.Float64() < s.again {
+			if err := s.repeat(ctx, d, acks[i].Seq); err != nil {
 				return err
 			}
 		}
@@ -109,11 +133,28 @@ func (s *storePlayer) tell(ctx context.Context, docs []*document) error {
 	return nil
 }
 
+// acknowledged notes what an agent answered: a document's first arrival has a seq
+// of its own, a copy must be told the same one.
+func (s *storePlayer) acknowledged(d *document, a ack) (fresh bool, err error) {
+	seq, came := s.seqs[d]
+	if !came {
+		s.seqs[d] = a.Seq
+		s.oracle.record(s.till.store, d, a.Seq)
+		return true, nil
+	}
+	s.oracle.recordRepeat(s.till.store)
+	if a.Seq != seq || !a.Duplicate {
+		return false, fmt.Errorf("%s arrived again and got seq %d, duplicate %v; its first seq was %d", d.DocumentID, a.Seq, a.Duplicate, seq)
+	}
+	return false, nil
+}
+
 func (s *storePlayer) tellOne(ctx context.Context, d *document) error {
 	var other ack
 	var otherErr error
 	var wg sync.WaitGroup
-	twice := s.rng.Float64() < s.Duplicates
+	_, came := s.seqs[d]
+	twice := !came && s.rng.Float64() < s.again
 	if twice {
 		wg.Go(func() { other, otherErr = s.till.post(ctx, d) })
 	}
@@ -122,7 +163,9 @@ func (s *storePlayer) tellOne(ctx context.Context, d *document) error {
 	if err = errors.Join(err, otherErr); err != nil {
 		return err
 	}
-	s.oracle.record(s.till.store, d, a.Seq)
+	if _, err := s.acknowledged(d, a); err != nil {
+		return err
+	}
 	if twice {
 		s.oracle.recordRepeat(s.till.store)
 		if a.Seq != other.Seq || a.Duplicate == other.Duplicate {
@@ -133,8 +176,8 @@ func (s *storePlayer) tellOne(ctx context.Context, d *document) error {
 	return nil
 }
 
-// again sends an acknowledged document once more, or twice at once.
-func (s *storePlayer) again(ctx context.Context, d *document, seq uint64) error {
+// repeat sends an acknowledged document once more, or twice at once.
+func (s *storePlayer) repeat(ctx context.Context, d *document, seq uint64) error {
 	n := 1 + s.rng.IntN(2)
 	acks, errs := make([]ack, n), make([]error, n)
 	var wg sync.WaitGroup
@@ -230,12 +273,8 @@ func (t *till) postBulk(ctx context.Context, docs []*document) ([]bulkResult, er
 
 // playPOSLog hands the whole file to the store's agent, twice where duplicates
 // are wanted.
-func (p *player) playPOSLog(ctx context.Context) error {
-	t := p.fleet.Tills[0]
-	if len(p.fleet.Tills) != 1 {
-		return fmt.Errorf("the POSLog names %d stores; send each store its own file", len(p.fleet.Tills))
-	}
-	b, err := t.insist(ctx, "/v1/poslog", "application/xml", p.tape.Raw)
+func (p *player) playPOSLog(ctx context.Context, t *till, f rawFile) error {
+	b, err := t.insist(ctx, "/v1/poslog", "application/xml", f.text)
 	if err != nil {
 		return err
 	}
@@ -247,12 +286,12 @@ func (p *player) playPOSLog(ctx context.Context) error {
 	}
 	for _, r := range got.Results {
 		if r.Seq == 0 {
-			return fmt.Errorf("a transaction of the POSLog was refused: %s", r.Problem)
+			return fmt.Errorf("a transaction of %s was refused: %s", f.name, r.Problem)
 		}
 		p.oracle.recordSeq(t.store, "poslog", r.Seq)
 	}
 	if p.Duplicates > 0 {
-		if _, err := t.insist(ctx, "/v1/poslog", "application/xml", p.tape.Raw); err != nil {
+		if _, err := t.insist(ctx, "/v1/poslog", "application/xml", f.text); err != nil {
 			return fmt.Errorf("send the POSLog again: %w", err)
 		}
 		for range got.Results {

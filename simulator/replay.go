@@ -8,6 +8,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -17,14 +19,15 @@ import (
 
 // ReplayOptions say what to play and how roughly.
 type ReplayOptions struct {
-	File       string
-	Source     string  // auto, completejourney, uci, ncr
-	Speed      float64 // file time beside real time; 0 = as fast as it goes
-	Outages    int     // link cuts spread over the replay
-	Duplicates float64 // share of documents that are sent again
-	Shuffle    bool    // documents of a store in random order
-	Limit      int     // documents; 0 = all
-	Stores     int     // only the first N stores of the file; 0 = all
+	Files      []string // each FILE or NAME=FILE
+	Source     string   // auto, completejourney, uci, ncr
+	Speed      float64  // file time beside real time; 0 = as fast as it goes
+	Outages    int      // link cuts spread over the replay
+	Duplicates float64  // share of documents that are sent again
+	Late       string   // how late documents arrive, as parseLateness reads it; "": at once
+	Order      string   // in which a store's documents arrive; "" = arrival
+	Limit      int      // documents; 0 = all
+	Stores     int      // only the first N stores of the file; 0 = all
 	DataDir    string
 	HTTP       string
 	Seed       uint64
@@ -35,17 +38,18 @@ type ReplayOptions struct {
 // ReplayResult compares the chain's stock with the plain sum of the file.
 type ReplayResult struct {
 	Verdict
-	File       string  `json:"file"`
-	Source     string  `json:"source"`
-	Stores     int     `json:"stores"`
-	Documents  int     `json:"documents"`
-	Lines      int     `json:"lines"`       // of the file
-	PlainLines int     `json:"plain_lines"` // as the plain reader counted them
-	Cuts       int     `json:"link_cuts"`
-	PlayS      float64 `json:"play_s"`
-	DrainS     float64 `json:"drain_s"`
-	ChainSum   string  `json:"chain_units"` // Σ of all stock, as the chain shows it
-	PlainSum   string  `json:"file_units"`  // Σ of all stock by the plain sum
+	File       string    `json:"file"`
+	Source     string    `json:"source"`
+	Stores     int       `json:"stores"`
+	Documents  int       `json:"documents"`
+	Lines      int       `json:"lines"`       // of the file
+	PlainLines int       `json:"plain_lines"` // as the plain reader counted them
+	Cuts       int       `json:"link_cuts"`
+	PlayS      float64   `json:"play_s"`
+	DrainS     float64   `json:"drain_s"`
+	Arrival    tardiness `json:"arrival"`
+	ChainSum   string    `json:"chain_units"` // Σ of all stock, as the chain shows it
+	PlainSum   string    `json:"file_units"`  // Σ of all stock by the plain sum
 }
 
 // Replay plays a file of real sales through real agents, and proves that the
@@ -57,27 +61,28 @@ func Replay(ctx context.Context, o ReplayOptions) (*ReplayResult, error) {
 	if o.Out == nil {
 		o.Out = io.Discard
 	}
-	tp, err := readTape(o.File, o.Source)
+	late, err := parseLateness(o.Late)
+	if err != nil {
+		return nil, usageError{"--late " + err.Error()}
+	}
+	switch o.Order {
+	case "":
+		o.Order = orderArrival
+	case orderArrival, orderReverse, orderShuffle:
+	default:
+		return nil, usageError{fmt.Sprintf("--order %q is not arrival, reverse or shuffle", o.Order)}
+	}
+	r, err := readReel(o.Files, o.Source)
 	if err != nil {
 		return nil, err
 	}
-	plain, err := sumPlainly(o.File, tp.Format)
-	if err != nil {
-		return nil, err
-	}
-	if tp.Format == formatNCR {
-		for s := range plain.Sums {
-			tp.Stores = append(tp.Stores, protocol.StoreID(s))
-		}
-		tp.Lines = plain.Lines
-	}
-	return replayTape(ctx, o, tp, plain)
+	return replayReel(ctx, o, r, late)
 }
 
-func replayTape(ctx context.Context, o ReplayOptions, tp *tape, plain *plainSums) (*ReplayResult, error) {
-	whole := tp.narrow(o.Stores, o.Limit)
-	if len(tp.Stores) == 0 || len(tp.Stores) > StoresMax {
-		return nil, fmt.Errorf("%s names %s; between 1 and %d can be simulated", o.File, plural(len(tp.Stores), "store"), StoresMax)
+func replayReel(ctx context.Context, o ReplayOptions, r *reel, late *lateness) (*ReplayResult, error) {
+	whole := r.narrow(o.Stores, o.Limit)
+	if len(r.Stores) == 0 || len(r.Stores) > StoresMax {
+		return nil, fmt.Errorf("%s: %s; between 1 and %d can be simulated", strings.Join(o.Files, ", "), plural(len(r.Stores), "store"), StoresMax)
 	}
 	dir, temporary, err := freshDir(o.DataDir, "replay")
 	if err != nil {
@@ -86,60 +91,21 @@ func replayTape(ctx context.Context, o ReplayOptions, tp *tape, plain *plainSums
 	if temporary {
 		defer func() { _ = os.RemoveAll(dir) }()
 	}
-	f, err := startFleet(ctx, fleetPlan{Places: tapePlaces(tp), Dir: dir, HTTP: o.HTTP, Log: o.Log})
+	f, err := startFleet(ctx, fleetPlan{Places: r.places(), Dir: dir, HTTP: o.HTTP, Log: o.Log})
 	if err != nil {
 		return nil, err
 	}
-	p := &player{ReplayOptions: o, tape: tp, fleet: f, oracle: newOracle()}
-	p.say("%s of %s, %s in %s; UI: http://%s/", plural(tp.Lines, "line"), tp.Format, plural(len(tp.Docs), "document"), plural(len(tp.Stores), "store"), f.Aggregator)
+	p := &player{ReplayOptions: o, reel: r, late: late, fleet: f, oracle: newOracle()}
+	p.say("%s of %s, %s in %s; UI: http://%s/", plural(r.Lines, "line"), r.format(), plural(len(r.Docs), "document"), plural(len(r.Stores), "store"), f.Aggregator)
 	var truth []shelf
 	if whole {
-		truth = plain.shelves()
+		truth = r.plain.shelves()
 	}
 	res, err := p.run(ctx, truth)
 	if res != nil {
-		res.PlainLines = plain.Lines
+		res.PlainLines = r.plain.Lines
 	}
 	return res, errors.Join(err, f.stop())
-}
-
-// narrow keeps a part of a tape; it tells whether that is the whole. A part is
-// compared with the oracle, since the plain sum is the file's.
-func (t *tape) narrow(stores, docs int) bool {
-	whole := true
-	if stores > 0 && stores < len(t.Stores) {
-		keep := map[protocol.StoreID]bool{}
-		for _, s := range t.Stores[:stores] {
-			keep[s] = true
-		}
-		var kept []sourced
-		for _, d := range t.Docs {
-			if keep[d.store] {
-				kept = append(kept, d)
-			}
-		}
-		t.Docs, t.Stores, whole = kept, t.Stores[:stores], false
-	}
-	if docs > 0 && docs < len(t.Docs) {
-		t.Docs, whole = t.Docs[:docs], false
-		t.Stores = storesOf(t.Docs)
-	}
-	if !whole {
-		t.Lines = 0
-		for _, d := range t.Docs {
-			t.Lines += len(d.doc.Lines)
-		}
-	}
-	return whole
-}
-
-func tapePlaces(t *tape) []place {
-	names := map[string]string{formatCJ: "Complete Journey", formatUCI: "Online shop", formatNCR: "NCR POSLog"}
-	out := make([]place, len(t.Stores))
-	for i, s := range t.Stores {
-		out[i] = place{Store: s, Name: names[t.Format] + " " + string(s), Region: names[t.Format]}
-	}
-	return out
 }
 
 // shelves turns plain sums into the truth to compare with. Articles are folded
@@ -170,9 +136,13 @@ func chainSpelling(code string) string {
 
 type player struct {
 	ReplayOptions
-	tape   *tape
+	reel   *reel
+	late   *lateness
 	fleet  *fleet
 	oracle *oracle
+
+	mu      sync.Mutex
+	arrived arrivals
 }
 
 func (p *player) say(format string, args ...any) {
@@ -213,7 +183,7 @@ func (p *player) run(ctx context.Context, truth []shelf) (*ReplayResult, error) 
 		for i := range truth {
 			truth[i].SKU = protocol.SKU(chainSpelling(string(truth[i].SKU)))
 		}
-		truth = foldShelves(truth)
+		truth = append(foldShelves(truth), p.reel.rawShelves()...)
 	}
 	v, err := judge(ctx, p.oracle, p.fleet.Chain, truth)
 	if err != nil {
@@ -250,8 +220,8 @@ func (p *player) result(v *Verdict, truth []shelf, played, drain time.Duration) 
 	}
 	_, cuts := p.fleet.down()
 	return &ReplayResult{
-		Verdict: *v, File: p.File, Source: p.tape.Format, Stores: len(p.tape.Stores),
-		Documents: int(v.Journaled), Lines: p.tape.Lines, Cuts: cuts,
+		Verdict: *v, File: strings.Join(p.Files, " "), Source: p.reel.format(), Stores: len(p.reel.Stores),
+		Documents: int(v.Journaled), Lines: p.reel.Lines, Cuts: cuts, Arrival: p.arrived.conclude(),
 		PlayS: played.Seconds(), DrainS: drain.Seconds(), PlainSum: sum.String(), ChainSum: (sum + v.off).String(),
 	}
 }
@@ -277,9 +247,17 @@ func (p *player) outages(ctx context.Context) {
 func (r *ReplayResult) Print(w io.Writer) {
 	_, _ = fmt.Fprintf(w, "\n%s (%s): %s, %s, %s; played in %.1f s, drained in %.1f s; links were cut %s\n\n", r.File, r.Source,
 		plural(r.Lines, "line"), plural(r.Documents, "document"), plural(r.Stores, "store"), r.PlayS, r.DrainS, plural(r.Cuts, "time"))
+	if a := r.Arrival; a.Late > 0 || a.Overtook > 0 || a.Copies > 0 {
+		_, _ = fmt.Fprintf(w, "%s came late: half of them by more than %s, one in a hundred by more than %s, the last by %s; %s behind a younger one; %s came again by themselves\n\n",
+			plural(a.Late, "document"), secondsWord(a.P50S), secondsWord(a.P99S), secondsWord(a.MaxS), grouped(a.Overtook), grouped(a.Copies))
+	}
 	_, _ = fmt.Fprintf(w, "  %-22s %14s  %s\n  %-22s %14s  %s\n", "plain sum of the file", r.PlainSum, "units over all SKU-stores",
 		"the chain's stock", r.ChainSum, "")
 	r.print(w)
+}
+
+func secondsWord(s float64) string {
+	return (time.Duration(s) * time.Second).String()
 }
 
 // JSON writes a result for machines.

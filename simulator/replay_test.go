@@ -44,7 +44,7 @@ func TestReplayFixtures(t *testing.T) {
 			if err := os.WriteFile(file, []byte(c.text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			r := replayFile(t, ReplayOptions{File: file, Outages: 6, Duplicates: 0.5, Shuffle: true})
+			r := replayFile(t, ReplayOptions{Files: []string{file}, Outages: 6, Duplicates: 0.5, Order: orderShuffle})
 			got := ReplayResult{Source: r.Source, Stores: r.Stores, Documents: r.Documents, Lines: r.Lines, PlainSum: r.PlainSum}
 			if d := cmp.Diff(c.want, got, cmp.AllowUnexported(Verdict{})); d != "" {
 				t.Error(d)
@@ -71,7 +71,7 @@ func TestReplayRealFiles(t *testing.T) {
 	} {
 		t.Run(c.file, func(t *testing.T) {
 			o := c.slice
-			o.File = sharedData(t, c.file)
+			o.Files = []string{sharedData(t, c.file)}
 			if long {
 				o.Stores, o.Limit = 0, 0
 			}

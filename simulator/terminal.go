@@ -55,9 +55,9 @@ func commands() []command {
 			"tillwire-simulator demo --stores 40 --for 1m", (*Terminal).demo,
 		},
 		{
-			"replay", "FILE [--source auto|completejourney|uci|ncr] [--speed N|max] [--outages N] [--duplicates P] [--shuffle] [--json]",
-			"play a file of real sales through real agents, and compare the chain's stock with the plain sum of the file",
-			"tillwire-simulator replay completejourney-sample.csv.zst --outages 50 --duplicates 0.02", (*Terminal).replay,
+			"replay", "[NAME=]FILE… [--source auto|completejourney|uci|ncr] [--speed N|max] [--late DIST] [--order arrival|reverse|shuffle] [--outages N] [--duplicates P] [--json]",
+			"play files of real sales through real agents, late, twice and in any order as asked, and compare the chain's stock with the plain sum of the files",
+			"tillwire-simulator replay completejourney-sample.csv.zst uci.csv.zst --outages 50 --duplicates 0.02 --late exp:2h@0.2", (*Terminal).replay,
 		},
 		{
 			"bench", "[--out DIR] [--quick] [--only NAMES] [--alone] [--full]",
@@ -304,14 +304,19 @@ func (t *Terminal) replay(ctx, _ context.Context, args []string) error {
 	speed := fs.String("speed", "max", "file time beside real time, e.g. 100000, or max")
 	outages := fs.Int("outages", 0, "link cuts during the replay")
 	dups := fs.Float64("duplicates", 0, "share of documents sent again, e.g. 0.02")
-	shuffle := fs.Bool("shuffle", false, "documents of each store in random order")
+	late := fs.String("late", "", "how late documents reach their agents, in the files' time, "+lateWords)
+	order := fs.String("order", orderArrival, "in which documents of a store arrive: arrival (by their time and lateness), reverse, shuffle")
+	shuffle := fs.Bool("shuffle", false, "the same as --order shuffle")
 	limit := fs.Int("limit", 0, "only the first `n` documents")
 	stores := fs.Int("stores", 0, "only the first `n` stores")
 	out := fs.String("out", "", "store the result in this `file`")
 	asJSON := fs.Bool("json", false, "print the result as JSON; progress goes to stderr")
-	files, err := t.parse(fs, args, 1)
+	files, err := t.parse(fs, args, -1)
 	if err != nil {
 		return err
+	}
+	if *shuffle {
+		*order = orderShuffle
 	}
 	var n float64
 	if *speed != "max" {
@@ -332,7 +337,7 @@ func (t *Terminal) replay(ctx, _ context.Context, args []string) error {
 		progress = t.Stderr
 	}
 	r, err := Replay(ctx, ReplayOptions{
-		File: files[0], Source: *source, Speed: n, Outages: *outages, Duplicates: *dups, Shuffle: *shuffle, Limit: *limit,
+		Files: files, Source: *source, Speed: n, Outages: *outages, Duplicates: *dups, Late: *late, Order: *order, Limit: *limit,
 		Stores: *stores, DataDir: c.DataDir, HTTP: c.HTTP.Listen, Seed: uint64(c.Seed), Log: log, Out: progress,
 	})
 	if errors.Is(err, os.ErrNotExist) {
