@@ -76,6 +76,7 @@ type bench struct {
 	quick bool
 	alone bool // ours only: for comparing two builds
 	full  bool // growth up to 10⁸ rows
+	grown int  // events of one measurement of growth; 0: as many as a run of this kind has
 	rows  []BenchRow
 }
 

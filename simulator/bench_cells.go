@@ -104,6 +104,7 @@ func (j cellsJob) run() (r cellsResult, err error) {
 func heapBytes() int64 {
 	var s runtime.MemStats
 	runtime.GC()
+	runtime.GC() // what pools held outlives one
 	runtime.ReadMemStats(&s)
 	return int64(s.HeapAlloc)
 }

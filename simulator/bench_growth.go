@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"tillwire/protocol"
@@ -38,7 +39,10 @@ func (b *bench) growth(ctx context.Context) error {
 }
 
 func (b *bench) growthEvents() int {
-	if b.quick {
+	switch {
+	case b.grown > 0:
+		return b.grown
+	case b.quick:
 		return growthEventsQuick
 	}
 	return growthEvents
@@ -48,20 +52,27 @@ func (b *bench) growthEvents() int {
 // known: what a new cell costs is paid before.
 func (b *bench) growthOfStores(ctx context.Context, sizes []int) error {
 	var first []float64
+	var weight float64
 	for _, n := range sizes {
-		costs, note, err := b.chainOf(ctx, n)
+		costs, perCell, err := b.chainOf(ctx, n)
 		if err != nil {
 			return fmt.Errorf("%d stores: %w", n, err)
 		}
 		row := b.costRow(fmt.Sprintf("cost of an event, %s", plural(n, "store")), costs, first, fmt.Sprintf("the same with %d stores", sizes[0]))
-		row.note("%s", note)
+		row.note("%s in frames of %d, %s", plural(b.growthEvents(), "event"), b.framesOf(n), plural(n*len(sampleArticles), "cell"))
 		b.row(row)
 		if first == nil {
 			first = costs
 		}
+		weight = perCell
 	}
+	cells := sizes[len(sizes)-1] * len(sampleArticles)
+	b.row(BenchRow{Name: fmt.Sprintf("memory per cell of the merge at %s", millions(cells)), Unit: "B", Ours: spread([]float64{weight}), Of: "–", Aim: "–", Less: true})
 	return nil
 }
+
+// framesOf is how many events a frame of a chain's growth holds.
+func (b *bench) framesOf(stores int) int { return min(growthFrame, max(1, b.growthEvents()/stores)) }
 
 // costRow is a cost beside that of the smallest size; nothing stands beside that.
 func (b *bench) costRow(name string, costs, first []float64, of string) BenchRow {
@@ -77,43 +88,46 @@ func (b *bench) costRow(name string, costs, first []float64, of string) BenchRow
 	return row
 }
 
-func (b *bench) chainOf(ctx context.Context, stores int) (costs []float64, note string, err error) {
+func (b *bench) chainOf(ctx context.Context, stores int) (costs []float64, perCell float64, err error) {
 	js, err := newJournals(stores)
 	if err != nil {
-		return nil, "", err
+		return nil, 0, err
 	}
 	dir, err := b.fresh("stores")
 	if err != nil {
-		return nil, "", err
+		return nil, 0, err
 	}
 	d, err := openDoor(ctx, dir, js.codec)
 	if err != nil {
-		return nil, "", err
+		return nil, 0, err
 	}
 	defer func() { err = errors.Join(err, d.close()) }()
 	if err := d.greet(ctx, js.origins, math.MaxUint32); err != nil {
-		return nil, "", err
+		return nil, 0, err
 	}
 	shelves, err := js.frames(1, 1, delivery)
 	if err != nil {
-		return nil, "", err
+		return nil, 0, err
 	}
+	empty := heapBytes()
 	if _, err := d.feed(ctx, shelves); err != nil {
-		return nil, "", err
+		return nil, 0, err
 	}
-	perFrame := min(growthFrame, max(1, b.growthEvents()/stores))
+	perCell = float64(heapBytes()-empty) / float64(stores*len(sampleArticles))
+	runtime.KeepAlive(shelves) // in both weighings
+	perFrame := b.framesOf(stores)
 	for range b.reps {
 		ready, err := js.frames(max(1, b.growthEvents()/perFrame/stores), perFrame, basket)
 		if err != nil {
-			return nil, "", err
+			return nil, 0, err
 		}
 		cost, err := d.cost(ctx, ready)
 		if err != nil {
-			return nil, "", err
+			return nil, 0, err
 		}
 		costs = append(costs, cost)
 	}
-	return costs, fmt.Sprintf("%s in frames of %d, %s", plural(b.growthEvents(), "event"), perFrame, plural(stores*len(sampleArticles), "cell")), nil
+	return costs, perCell, nil
 }
 
 // cost is the CPU time that merging takes per event, in microseconds; wall time

@@ -104,12 +104,13 @@ func eventsIn(frames []sent) (n int) {
 
 // door is the aggregator from the broker's hand to the ledger, alone.
 type door struct {
-	in     *ingest.Ingest
-	ledger *bolt.Ledger
-	merged atomic.Int64
-	moved  chan struct{}
-	cancel context.CancelFunc
-	done   chan error
+	in      *ingest.Ingest
+	ledger  *bolt.Ledger
+	merged  atomic.Int64
+	greeted atomic.Int64
+	moved   chan struct{}
+	cancel  context.CancelFunc
+	done    chan error
 }
 
 // openDoor opens a ledger in dir and takes frames; what changed is thrown away.
@@ -121,15 +122,15 @@ func openDoor(ctx context.Context, dir string, codec *protocol.FrameCodec) (*doo
 	d := &door{ledger: led, moved: make(chan struct{}, 1), done: make(chan error, 1)}
 	d.in, err = ingest.Open(ingest.Options{
 		Ledger: led, Codec: codec, Log: zerolog.Nop(), Now: time.Now,
-		Send:  func(protocol.Origin, protocol.Channel, []byte) error { return nil },
-		Cells: func([]ingest.Position) {},
-		Merged: func(_ protocol.Origin, _ ledger.Mark, n int) {
-			d.merged.Add(int64(n))
-			select {
-			case d.moved <- struct{}{}:
-			default:
+		Send: func(_ protocol.Origin, ch protocol.Channel, _ []byte) error {
+			if ch == protocol.DnWelcome {
+				d.greeted.Add(1)
+				d.notice()
 			}
+			return nil
 		},
+		Cells:   func([]ingest.Position) {},
+		Merged:  func(_ protocol.Origin, _ ledger.Mark, n int) { d.merged.Add(int64(n)); d.notice() },
 		Refused: func(protocol.Origin, protocol.NackReason, string) {},
 	})
 	if err != nil {
@@ -139,6 +140,14 @@ func openDoor(ctx context.Context, dir string, codec *protocol.FrameCodec) (*doo
 	d.cancel = cancel
 	go func() { d.done <- d.in.Run(runCtx) }()
 	return d, nil
+}
+
+// notice wakes whoever waits, who then looks for himself.
+func (d *door) notice() {
+	select {
+	case d.moved <- struct{}{}:
+	default:
+	}
 }
 
 func (d *door) close() error {
@@ -157,21 +166,11 @@ func (d *door) greet(ctx context.Context, origins []protocol.Origin, head uint64
 			return err
 		}
 	}
-	for _, o := range origins { // greeted in the order of the queue; the mark tells that it was its turn
-		if err := d.await(ctx, func() bool { return d.greeted(o) }); err != nil {
-			return fmt.Errorf("greet %s: %w", o, err)
-		}
+	err = d.await(ctx, func() bool { return d.greeted.Load() >= int64(len(origins)) })
+	if err != nil {
+		return fmt.Errorf("greet %s: %w", plural(len(origins), "journal"), err)
 	}
 	return nil
-}
-
-func (d *door) greeted(o protocol.Origin) bool {
-	for _, m := range d.in.Marks() {
-		if m.Origin == o {
-			return m.Lease > 0
-		}
-	}
-	return false
 }
 
 // feed pushes frames as the broker does, waits until all are merged and durable,
