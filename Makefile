@@ -83,7 +83,7 @@ deps: ## install the Debian packages that tests need, only the missing ones
 	    echo "deps: installing $${dep#*=}"; \
 	    DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -qq install -y --no-install-recommends "$${dep#*=}" >/dev/null || true; \
 	  fi; \
-	  present "$${dep%=*}" || { failed=1; echo "deps: skipped $${dep#*=}: $${dep%=*} is missing, tests that need it skip"; }; \
+	  present "$${dep%=*}" || { failed=1; echo "deps: skipped $${dep#*=}: $${dep%=*} is missing, what needs it is skipped"; }; \
 	done; \
 	[ -z "$$failed" ] || [ "$${CI:-}" != true ] || { echo "deps: CI=true: a missing dependency is a failure"; exit 1; }
 
