@@ -33,6 +33,8 @@ type Config struct {
 	Backup    BackupConfig    `toml:"backup"`
 	Releases  ReleasesConfig  `toml:"releases"`
 	OTel      OTelConfig      `toml:"otel"`
+	Webhooks  WebhooksConfig  `toml:"webhooks"`
+	Channels  ChannelsConfig  `toml:"channels"`
 }
 
 // OTelConfig says whom to tell the way of documents that carry a sampled traceparent.
@@ -251,6 +253,12 @@ func (c *Config) Check() error {
 		}
 	}
 	if err := errors.Join(c.Backup.check(), c.Releases.check(), c.OTel.check()); err != nil {
+		return err
+	}
+	if _, err := c.Webhooks.guard(); err != nil {
+		return err
+	}
+	if err := c.Channels.check(); err != nil {
 		return err
 	}
 	seen := map[string]bool{}

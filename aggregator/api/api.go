@@ -79,6 +79,8 @@ type Options struct {
 	Policies        Policies
 	Items           Items
 	Reconciliations Reconciliations
+	Subscriptions   Subscriptions
+	Connectors      Connectors
 	Master          Master
 	Thresholds      Thresholds
 	ATP             func(ctx context.Context, sku protocol.SKU, loc protocol.StoreID, horizon time.Duration) (protocol.ATP, error)
@@ -126,7 +128,7 @@ const (
 )
 
 func routes() []route {
-	return []route{
+	return append(channelRoutes(), []route{
 		{hotCall, readers, 0, (*API).availability},
 		{"POST /v1/availability/query", readers, protocol.BodyBytesMax, (*API).query},
 		{"GET /v1/availability/changes", readers, 0, (*API).changes},
@@ -185,7 +187,7 @@ func routes() []route {
 		{"GET /metrics", "", 0, (*API).metrics},
 		{"GET /openapi.json", "", 0, (*API).openapi},
 		{"GET /asyncapi.json", "", 0, (*API).asyncapi},
-	}
+	}...)
 }
 
 // Rule is a row of the table as others may read it: tests, and audits of who

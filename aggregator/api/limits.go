@@ -21,5 +21,6 @@ const (
 	enrolmentMax     = 24 * time.Hour
 	locationsMax     = 1000
 	atpDaysMax       = 365
-	itemsMax         = 5000 // items in one list
+	overlapMaxS      = 7 * 86400 // that an old webhook secret signs beside the new one
+	itemsMax         = 5000      // items in one list
 )

@@ -40,7 +40,9 @@ func (s *State) UnmarshalText(b []byte) error {
 	return fmt.Errorf("parse state: %q is not in, low or out", b)
 }
 
-// judged is the state of an available quantity.
+// Judge is the state of an available quantity.
+func Judge(available, lowAt protocol.Quantity) State { return judged(available, lowAt) }
+
 func judged(available, lowAt protocol.Quantity) State {
 	switch {
 	case available <= 0:

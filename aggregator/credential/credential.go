@@ -122,6 +122,12 @@ func (k *Keyring) sign(prefix string, fields ...string) string {
 	return body + "." + base64.RawURLEncoding.EncodeToString(k.mac(body))
 }
 
+// WebhookSecret is the secret that a subscription's messages are signed with. It
+// follows from the key and is kept nowhere.
+func (k *Keyring) WebhookSecret(id string, version int) []byte {
+	return k.mac("webhook." + id + "." + strconv.Itoa(version))
+}
+
 func (k *Keyring) mac(body string) []byte {
 	h := hmac.New(sha256.New, k.key)
 	h.Write([]byte(body))

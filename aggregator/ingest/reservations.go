@@ -284,3 +284,26 @@ func (i *Ingest) HoldsAt(ctx context.Context, k reserve.Key) (holds []protocol.E
 	})
 	return holds, err
 }
+
+// Split makes part of a reservation one of its own, see reserve.Book.Split.
+func (i *Ingest) Split(ctx context.Context, id, partID string, lines []protocol.HoldLine) (answer protocol.Reservation, err error) {
+	var refused *protocol.Problem
+	err = i.call(ctx, func(i *Ingest, nowUS int64) error {
+		changes, a, p := i.eng.Book.Split(id, partID, lines, nowUS)
+		if p != nil {
+			refused = p
+			return nil //nolint:nilerr // told to the caller; nothing was changed
+		}
+		answer = a
+		for _, c := range changes {
+			if err := i.change(c, nowUS); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil && refused != nil {
+		err = refused
+	}
+	return answer, err
+}

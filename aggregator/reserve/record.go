@@ -43,7 +43,7 @@ type Line struct {
 
 // Change is one journaled step of the book.
 type Change struct {
-	Why    string `json:"why"` // reserve, confirm, extend, release, fulfil, delivered, at_risk, resourced, safe
+	Why    string `json:"why"` // reserve, confirm, extend, release, fulfil, split, delivered, at_risk, resourced, safe
 	Record Record `json:"record"`
 }
 

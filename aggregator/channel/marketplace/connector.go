@@ -1,0 +1,297 @@
+package marketplace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"tillwire/aggregator/channel"
+	"tillwire/aggregator/channel/gateway"
+	"tillwire/protocol"
+)
+
+// Config is one account at one marketplace.
+type Config struct {
+	Name, Kind  string
+	Endpoint    string                      // of the API, without path
+	Account     string                      // seller id
+	Marketplace string                      // id of the store, such as A1PA6795UKMFR9
+	ProductType string                      // of listings
+	Channel     string                      // whose availability is told
+	Locations   []protocol.StoreID          // listings: whose stock counts; none: all
+	Places      map[protocol.StoreID]string // fulfilment: the partner's id per location
+	Listings    map[protocol.SKU]string     // the partner's SKU; nil: every article, under our own
+	Limit       gateway.Limit               // fields that are 0 are the dialect's
+	TargetS     float64                     // age within which a change should be accepted
+	Login       Login
+}
+
+// Options are what the connector works with.
+type Options struct {
+	Now       func() time.Time
+	Log       zerolog.Logger
+	Source    channel.Source
+	Facts     channel.Facts
+	Available func(sku protocol.SKU, at []protocol.StoreID, channel string) (protocol.Quantity, bool)
+	Client    *http.Client // nil: the usual
+}
+
+// Connector tells one marketplace.
+type Connector struct {
+	c       Config
+	o       Options
+	d       *dialect
+	client  *http.Client
+	tokens  *tokens
+	letters *channel.DeadLetters
+	notes   channel.Notes
+	wake    chan struct{}
+	wg      sync.WaitGroup
+
+	mu      sync.Mutex // guards what follows
+	lane    *gateway.Lane
+	told    map[string]int64
+	drift   gateway.Drift
+	at      channel.Progress // as kept
+	reached uint64
+	lost    bool // keys had no room: all are looked at again
+	retries uint64
+}
+
+const (
+	factProgress = "channel/progress/"
+	factLetters  = "channel/letters/"
+)
+
+// New makes a connector.
+func New(c Config, o Options) (*Connector, error) {
+	d := dialects[c.Kind]
+	if d == nil {
+		return nil, fmt.Errorf("marketplace %s: kind %q is not %s or %s", c.Name, c.Kind, KindListings, KindFulfillment)
+	}
+	l := d.limit
+	if c.Limit.Rate > 0 {
+		l.Rate = c.Limit.Rate
+	}
+	if c.Limit.Burst > 0 {
+		l.Burst = c.Limit.Burst
+	}
+	if c.Limit.BatchMax > 0 {
+		l.BatchMax = min(c.Limit.BatchMax, l.BatchMax)
+	}
+	l.DailyPerItem, l.MinIntervalUS = c.Limit.DailyPerItem, c.Limit.MinIntervalUS
+	m := &Connector{c: c, o: o, d: d, client: o.Client, wake: make(chan struct{}, 1), lane: gateway.NewLane(l, o.Now().UnixMicro()), told: map[string]int64{}}
+	if m.client == nil {
+		m.client = channel.NewClient(nil, channel.CallTimeout)
+	}
+	m.tokens = &tokens{login: c.Login, client: m.client, now: o.Now}
+	var err error
+	if m.letters, err = channel.OpenDeadLetters(o.Facts, factLetters+c.Name); err != nil {
+		return nil, err
+	}
+	return m, o.Facts.Load(factProgress+c.Name, &m.at)
+}
+
+// Run follows the changes and tells them.
+func (m *Connector) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	followed := make(chan error, 1)
+	wg.Go(func() {
+		followed <- m.o.Source.Follow(ctx, m.at, m.mark, func(pos uint64) {
+			m.mu.Lock()
+			m.reached = pos
+			m.mu.Unlock()
+		})
+		stop()
+	})
+	m.dispatch(ctx)
+	stop()
+	wg.Wait()
+	m.wg.Wait()
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), channel.CallTimeout)
+	defer cancel()
+	m.keep(last)
+	return <-followed
+}
+
+// mark puts what changed in line, unless the partner has that number already.
+func (m *Connector) mark(skus []protocol.SKU, us int64, after uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, sku := range skus {
+		for _, key := range m.keysOf(sku) {
+			if n, ok := m.told[key]; ok && !m.lane.Owes(key) {
+				if now, _ := m.offerOf(key); now.quantity == n {
+					continue
+				}
+			}
+			if !m.lane.Put(key, us, after) {
+				m.lost = true
+			}
+		}
+	}
+	m.ring()
+}
+
+func (m *Connector) ring() {
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+// keysOf are the listings of an article: SKU, or SKU, zero byte, location.
+func (m *Connector) keysOf(sku protocol.SKU) []string {
+	if m.c.Listings != nil {
+		if _, ok := m.c.Listings[sku]; !ok {
+			return nil
+		}
+	}
+	if m.c.Kind == KindListings {
+		return []string{string(sku)}
+	}
+	keys := make([]string, 0, len(m.c.Places))
+	for loc := range m.c.Places {
+		keys = append(keys, string(sku)+"\x00"+string(loc))
+	}
+	return keys
+}
+
+// offerOf is a key's number now.
+func (m *Connector) offerOf(key string) (offer, bool) {
+	sku, loc, _ := strings.Cut(key, "\x00")
+	o := offer{key: key, sku: sku, place: m.c.Places[protocol.StoreID(loc)], seq: m.o.Now().UnixMicro()}
+	if name, ok := m.c.Listings[protocol.SKU(sku)]; ok {
+		o.sku = name
+	}
+	at := m.c.Locations
+	if loc != "" {
+		at = []protocol.StoreID{protocol.StoreID(loc)}
+	}
+	q, ok := m.o.Available(protocol.SKU(sku), at, m.c.Channel)
+	o.quantity = units(q)
+	return o, ok
+}
+
+// dispatch starts calls as the gateway allows, and keeps how far it is.
+func (m *Connector) dispatch(ctx context.Context) {
+	keep := time.NewTicker(channel.KeepEvery)
+	defer keep.Stop()
+	timer := time.NewTimer(idleWait)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		m.mu.Lock()
+		batch, waitUS := m.lane.Next(m.o.Now().UnixMicro())
+		m.mu.Unlock()
+		if len(batch) > 0 {
+			m.wg.Go(func() { m.tell(ctx, batch) })
+			continue
+		}
+		wait := idleWait
+		if waitUS >= 0 {
+			wait = min(wait, time.Duration(waitUS)*time.Microsecond)
+		}
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		case <-m.wake:
+		case <-keep.C:
+			m.again()
+			m.keep(ctx)
+		}
+	}
+}
+
+// again looks at everything anew once the line is empty, where keys had no room.
+func (m *Connector) again() {
+	m.mu.Lock()
+	due := m.lost && m.lane.Len() == 0
+	if due {
+		m.lost = false
+	}
+	at := m.at.Position
+	m.mu.Unlock()
+	if due {
+		m.o.Source.All(m.o.Now().UnixMicro(), at, m.mark)
+	}
+}
+
+// keep writes how far the partner was told, where that moved.
+func (m *Connector) keep(ctx context.Context) {
+	m.mu.Lock()
+	p := channel.Progress{Position: m.reached, Begun: true}
+	if low, ok := m.lane.Lowest(); ok {
+		p.Position = min(p.Position, low)
+	}
+	if m.lost {
+		p.Position = min(p.Position, m.at.Position)
+	}
+	moved := p != m.at && m.reached > 0
+	m.mu.Unlock()
+	if !moved {
+		return
+	}
+	if err := m.o.Facts.Save(ctx, factProgress+m.c.Name, p); err != nil {
+		if ctx.Err() == nil {
+			m.o.Log.Warn().Err(err).Str("connector", m.c.Name).Msg("progress not kept; it is told again after a crash")
+		}
+		return
+	}
+	m.mu.Lock()
+	m.at = p
+	m.mu.Unlock()
+}
+
+// Status tells how it stands.
+func (m *Connector) Status() protocol.Connector {
+	now := m.o.Now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	rate := m.lane.Rate(now.UnixMicro())
+	rate.Account, rate.Operation = m.c.Account, m.d.operation
+	c := protocol.Connector{
+		Name: m.c.Name, Kind: m.c.Kind, Direction: protocol.ConnectorOut, Pending: m.lane.Len(), Out: m.lane.Accepted, Coalesced: m.lane.Owed.Coalesced,
+		Retries: m.retries, Throttled: m.lane.Bucket.Throttled, Refused: m.lane.Refused, Rates: []protocol.ConnectorRate{rate},
+		SLA: m.lane.Ages.SLA(m.c.TargetS), Drift: m.drift.List(), DeadLetters: m.letters.Len(),
+	}
+	if us, ok := m.lane.Oldest(); ok {
+		c.LagS = max(0, now.Sub(time.UnixMicro(us)).Seconds())
+	}
+	m.notes.Fill(&c)
+	return c
+}
+
+// Deliver refuses: marketplaces are asked, they do not call.
+func (m *Connector) Deliver(context.Context, http.Header, []byte) (protocol.WebhookReceipt, error) {
+	return protocol.WebhookReceipt{}, channel.TakesNothing(m.c.Name)
+}
+
+// Letters are the listings that the partner refused.
+func (m *Connector) Letters() *channel.DeadLetters { return m.letters }
+
+// Retry tells a refused listing again.
+func (m *Connector) Retry(_ context.Context, d *protocol.DeadLetter) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, k := range d.Keys {
+		key := strings.ReplaceAll(k, " @ ", "\x00")
+		delete(m.told, key)
+		if !m.lane.Put(key, m.o.Now().UnixMicro(), m.reached) {
+			return errors.New("too many listings wait already")
+		}
+	}
+	m.ring()
+	return nil
+}
+
+// Divergences are not known: marketplaces are not read back.
+func (m *Connector) Divergences() []protocol.Divergence { return nil }

@@ -1,0 +1,281 @@
+package vendure
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"tillwire/aggregator/channel"
+	"tillwire/aggregator/channel/gateway"
+	"tillwire/protocol"
+)
+
+// Config is one shop.
+type Config struct {
+	Name           string
+	AdminURL       string // of the admin API
+	User, Password string
+	Channel        string
+	Places         map[string]protocol.StoreID // by the name of Vendure's stock location
+	HookSecrets    [][]byte
+	Limit          gateway.Limit // fields that are 0 are the usual
+	TargetS        float64
+	Poll           time.Duration // for new orders
+	Reconcile      time.Duration // for all stock
+}
+
+// Options are what the shop works with.
+type Options struct {
+	Now    func() time.Time
+	Log    zerolog.Logger
+	Source channel.Source
+	Facts  channel.Facts
+	Desk   *channel.Desk
+	// Position tells what the channel may sell of an article at a location, and what is
+	// held there for the channel's own orders.
+	Position func(ctx context.Context, sku protocol.SKU, loc protocol.StoreID, channel string) (available, held protocol.Quantity, err error)
+	// Verify believes a hook, or says why not.
+	Verify func(secrets [][]byte, h http.Header, body []byte, now time.Time, tolerance time.Duration) error
+	Client *http.Client // nil: the usual
+}
+
+// Shop keeps one shop and the chain together.
+type Shop struct {
+	c       Config
+	o       Options
+	api     *admin
+	letters *channel.DeadLetters
+	notes   channel.Notes
+	wake    chan struct{} // something is to be told
+	look    chan struct{} // orders, and stock, are to be read
+	wg      sync.WaitGroup
+
+	mu       sync.Mutex // guards what follows
+	lane     *gateway.Lane
+	variants map[protocol.SKU]string     // id by article
+	places   map[string]protocol.StoreID // ours by Vendure's id
+	ids      map[protocol.StoreID]string
+	told     map[string]int64 // pieces on hand, as last accepted
+	diverged map[string]*protocol.Divergence
+	names    map[protocol.SKU]string // by article, where the shop spells it otherwise
+	codes    map[string]bool         // orders that hooks spoke of
+	stock    bool                    // all stock is to be read
+	echoes   int                     // adjustments that our own writes will be heard as
+	progress channel.Progress
+	reached  uint64
+	lost     bool
+	cursor   time.Time // newest order read
+	n        struct{ in, duplicates, echoes, retries uint64 }
+}
+
+const (
+	factProgress = "channel/progress/"
+	factLetters  = "channel/letters/"
+	factCursor   = "channel/cursor/"
+)
+
+// New makes it.
+func New(c Config, o Options) (*Shop, error) {
+	l := gateway.Limit{Rate: rateUsual, Burst: burstUsual, BatchMax: batchUsual, MinIntervalUS: c.Limit.MinIntervalUS}
+	if c.Limit.Rate > 0 {
+		l.Rate = c.Limit.Rate
+	}
+	if c.Limit.Burst > 0 {
+		l.Burst = c.Limit.Burst
+	}
+	if c.Limit.BatchMax > 0 {
+		l.BatchMax = c.Limit.BatchMax
+	}
+	if c.Poll == 0 {
+		c.Poll = pollUsual
+	}
+	if c.Reconcile == 0 {
+		c.Reconcile = reconcileUsual
+	}
+	s := &Shop{
+		c: c, o: o, wake: make(chan struct{}, 1), look: make(chan struct{}, 1), lane: gateway.NewLane(l, o.Now().UnixMicro()),
+		variants: map[protocol.SKU]string{}, places: map[string]protocol.StoreID{}, ids: map[protocol.StoreID]string{}, told: map[string]int64{},
+		diverged: map[string]*protocol.Divergence{}, names: map[protocol.SKU]string{}, codes: map[string]bool{},
+	}
+	client := o.Client
+	if client == nil {
+		client = channel.NewClient(nil, channel.CallTimeout)
+	}
+	s.api = &admin{url: c.AdminURL, user: c.User, password: c.Password, client: client}
+	var err error
+	if s.letters, err = channel.OpenDeadLetters(o.Facts, factLetters+c.Name); err != nil {
+		return nil, err
+	}
+	return s, errors.Join(o.Facts.Load(factProgress+c.Name, &s.progress), o.Facts.Load(factCursor+c.Name, &s.cursor))
+}
+
+// Run serves until ctx ends. A shop that is away is waited for.
+func (s *Shop) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		err := s.begin(ctx)
+		if err == nil {
+			break
+		}
+		s.failed(ctx, err, "shop not read; it is tried on")
+		if !sleep(ctx, errorPause) {
+			return nil
+		}
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	var wg sync.WaitGroup
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	followed := make(chan error, 1)
+	wg.Go(func() {
+		followed <- s.o.Source.Follow(ctx, s.progress, s.mark, func(pos uint64) {
+			s.mu.Lock()
+			s.reached = pos
+			s.mu.Unlock()
+		})
+		stop()
+	})
+	wg.Go(func() { s.watch(ctx) })
+	s.dispatch(ctx)
+	stop()
+	wg.Wait()
+	s.wg.Wait()
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), channel.CallTimeout)
+	defer cancel()
+	s.keep(last)
+	return <-followed
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+func (s *Shop) failed(ctx context.Context, err error, words string) {
+	if ctx.Err() == nil && s.notes.Failed(err, s.o.Now()) {
+		s.o.Log.Warn().Err(err).Str("connector", s.c.Name).Msg(words)
+	}
+}
+
+// begin reads what does not change often: stock locations and variants.
+func (s *Shop) begin(ctx context.Context) error {
+	var r struct {
+		StockLocations struct {
+			Items []struct{ ID, Name string } `json:"items"`
+		} `json:"stockLocations"`
+	}
+	if _, err := s.api.call(ctx, `{stockLocations(options:{take:1000}){items{id name}}}`, nil, &r); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	for _, l := range r.StockLocations.Items {
+		if loc, ok := s.c.Places[l.Name]; ok {
+			s.places[l.ID], s.ids[loc] = loc, l.ID
+		}
+	}
+	n := len(s.places)
+	s.mu.Unlock()
+	if n < len(s.c.Places) {
+		return fmt.Errorf("%w: %d of the %d stock locations that the configuration names are not there; their names must be the same", errRefused, len(s.c.Places)-n, len(s.c.Places))
+	}
+	levels, err := s.levels(ctx, nil)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range levels {
+		s.variants[levels[i].sku] = levels[i].id
+	}
+	return nil
+}
+
+// ring wakes whoever waits at a bell.
+func ring(bell chan struct{}) {
+	select {
+	case bell <- struct{}{}:
+	default:
+	}
+}
+
+// keyOf and splitKey are of one article at one location.
+func keyOf(sku protocol.SKU, loc protocol.StoreID) string { return string(sku) + "\x00" + string(loc) }
+
+func splitKey(key string) (protocol.SKU, protocol.StoreID) {
+	a, b, _ := strings.Cut(key, "\x00")
+	return protocol.SKU(a), protocol.StoreID(b)
+}
+
+// keep writes how far the shop was told, where that moved.
+func (s *Shop) keep(ctx context.Context) {
+	s.mu.Lock()
+	p := channel.Progress{Position: s.reached, Begun: true}
+	if low, ok := s.lane.Lowest(); ok {
+		p.Position = min(p.Position, low)
+	}
+	if s.lost {
+		p.Position = min(p.Position, s.progress.Position)
+	}
+	moved := p != s.progress && s.reached > 0
+	s.mu.Unlock()
+	if !moved {
+		return
+	}
+	if err := s.o.Facts.Save(ctx, factProgress+s.c.Name, p); err != nil {
+		if ctx.Err() == nil {
+			s.o.Log.Warn().Err(err).Str("connector", s.c.Name).Msg("progress not kept; it is told again after a crash")
+		}
+		return
+	}
+	s.mu.Lock()
+	s.progress = p
+	s.mu.Unlock()
+}
+
+// Status tells how it stands.
+func (s *Shop) Status() protocol.Connector {
+	now := s.o.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rate := s.lane.Rate(now.UnixMicro())
+	rate.Operation = "updateProductVariants"
+	c := protocol.Connector{
+		Name: s.c.Name, Kind: "vendure", Direction: protocol.ConnectorBoth, Pending: s.lane.Len(), In: s.n.in, Out: s.lane.Accepted, Duplicates: s.n.duplicates,
+		Echoes: s.n.echoes, Coalesced: s.lane.Owed.Coalesced, Retries: s.n.retries, Throttled: s.lane.Bucket.Throttled, Refused: s.lane.Refused,
+		Rates: []protocol.ConnectorRate{rate}, SLA: s.lane.Ages.SLA(s.c.TargetS), DeadLetters: s.letters.Len(), Divergences: s.open(),
+	}
+	if us, ok := s.lane.Oldest(); ok {
+		c.LagS = max(0, now.Sub(time.UnixMicro(us)).Seconds())
+	}
+	s.notes.Fill(&c)
+	if len(s.places) < len(s.c.Places) && c.State == protocol.ConnectorOK {
+		c.State = protocol.ConnectorStarting
+	}
+	return c
+}
+
+// open counts the divergences that are still there. The caller holds mu.
+func (s *Shop) open() (n int) {
+	for _, d := range s.diverged {
+		if d.CorrectedAt == nil {
+			n++
+		}
+	}
+	return n
+}
+
+// Letters are the orders that could not be held, and the numbers that were refused.
+func (s *Shop) Letters() *channel.DeadLetters { return s.letters }

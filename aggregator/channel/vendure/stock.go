@@ -1,0 +1,255 @@
+package vendure
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"tillwire/aggregator/channel"
+	"tillwire/aggregator/channel/gateway"
+	"tillwire/protocol"
+)
+
+// level is what the shop shows of one article.
+type level struct {
+	id  string
+	sku protocol.SKU
+	at  map[protocol.StoreID]shown
+}
+
+type shown struct{ onHand, allocated int64 }
+
+const variantsQuery = `query($skip:Int!,$take:Int!,$skus:StringOperators){productVariants(options:{skip:$skip,take:$take,sort:{id:ASC},filter:{sku:$skus}}){items{id sku stockLevels{stockLocationId stockOnHand stockAllocated}}}}`
+
+// levels reads the stock of articles; none named: of all.
+func (s *Shop) levels(ctx context.Context, skus []string) ([]level, error) {
+	filter := any(nil)
+	if skus != nil {
+		filter = map[string]any{"in": skus}
+	}
+	var out []level
+	for skip := 0; skip < variantsMax; skip += variantsPage {
+		var r struct {
+			Variants struct {
+				Items []struct {
+					ID     string `json:"id"`
+					SKU    string `json:"sku"`
+					Levels []struct {
+						Location  string `json:"stockLocationId"`
+						OnHand    int64  `json:"stockOnHand"`
+						Allocated int64  `json:"stockAllocated"`
+					} `json:"stockLevels"`
+				} `json:"items"`
+			} `json:"productVariants"`
+		}
+		if _, err := s.api.call(ctx, variantsQuery, map[string]any{"skip": skip, "take": variantsPage, "skus": filter}, &r); err != nil {
+			return nil, err
+		}
+		for _, v := range r.Variants.Items {
+			sku, err := protocol.NormalizeSKU(v.SKU)
+			if err != nil {
+				continue // an article that the chain cannot have
+			}
+			l := level{id: v.ID, sku: sku, at: map[protocol.StoreID]shown{}}
+			s.mu.Lock()
+			if string(sku) != v.SKU {
+				s.names[sku] = v.SKU
+			}
+			for _, x := range v.Levels {
+				if loc, ok := s.places[x.Location]; ok {
+					l.at[loc] = shown{x.OnHand, x.Allocated}
+				}
+			}
+			s.mu.Unlock()
+			out = append(out, l)
+		}
+		if len(r.Variants.Items) < variantsPage {
+			break
+		}
+	}
+	return out, nil
+}
+
+// expected is what the shop is to show on hand: what may be sold, and what its own
+// orders hold.
+func (s *Shop) expected(ctx context.Context, key string) (onHand, held int64, err error) {
+	sku, loc := splitKey(key)
+	available, own, err := s.o.Position(ctx, sku, loc, s.c.Channel)
+	return pieces(available) + pieces(own), pieces(own), err
+}
+
+// pieces is whole pieces: Vendure counts nothing else.
+func pieces(q protocol.Quantity) int64 { return int64(max(q, 0)) / 1000 }
+
+// mark puts what changed in line, where the shop has the article.
+func (s *Shop) mark(skus []protocol.SKU, us int64, after uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, sku := range skus {
+		if s.variants[sku] == "" {
+			continue
+		}
+		for loc := range s.ids {
+			if !s.lane.Put(keyOf(sku, loc), us, after) {
+				s.lost = true
+			}
+		}
+	}
+	ring(s.wake)
+}
+
+// dispatch tells the shop as the gateway allows, and keeps how far it is.
+func (s *Shop) dispatch(ctx context.Context) {
+	keep := time.NewTicker(channel.KeepEvery)
+	defer keep.Stop()
+	timer := time.NewTimer(idleWait)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		s.mu.Lock()
+		batch, waitUS := s.lane.Next(s.o.Now().UnixMicro())
+		again := s.lost && s.lane.Len() == 0 && len(batch) == 0
+		s.lost = s.lost && !again
+		from := s.progress.Position
+		s.mu.Unlock()
+		if again {
+			s.o.Source.All(s.o.Now().UnixMicro(), from, s.mark)
+			continue
+		}
+		if len(batch) > 0 {
+			s.wg.Go(func() { s.tell(ctx, batch) })
+			continue
+		}
+		wait := idleWait
+		if waitUS >= 0 {
+			wait = min(wait, time.Duration(waitUS)*time.Microsecond)
+		}
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		case <-s.wake:
+		case <-keep.C:
+			s.keep(ctx)
+		}
+	}
+}
+
+// tell sets the stock of a batch. What the shop has already is not told.
+func (s *Shop) tell(ctx context.Context, batch []gateway.Owed) {
+	verdicts, values := map[string]gateway.Verdict{}, map[string]int64{}
+	var reply gateway.Reply
+	err := s.values(ctx, batch, verdicts, values)
+	if err == nil && len(values) > 0 {
+		reply, err = s.set(context.WithoutCancel(ctx), values)
+		verdict := gateway.Accepted
+		switch {
+		case errors.Is(err, errRefused) && len(values) > 1:
+			verdict = gateway.Apart
+		case errors.Is(err, errRefused):
+			verdict = s.refuse(ctx, values, err)
+		case err != nil:
+			verdict = gateway.Again
+		}
+		for key := range values {
+			verdicts[key] = verdict
+		}
+	}
+	if err != nil {
+		s.failed(ctx, err, "stock not told; it is tried on")
+	}
+	now := s.o.Now()
+	s.mu.Lock()
+	for key, v := range values {
+		if verdicts[key] == gateway.Accepted {
+			if was, ok := s.told[key]; !ok || was != v {
+				s.echoes++
+			}
+			s.told[key] = v
+			if d := s.diverged[key]; d != nil && d.Field == "on_hand" && d.CorrectedAt == nil {
+				at := now.UTC()
+				d.CorrectedAt = &at
+			}
+		}
+	}
+	if err != nil {
+		s.n.retries++
+	}
+	s.lane.Done(batch, reply, verdicts, now.UnixMicro())
+	s.mu.Unlock()
+	if err == nil && len(values) > 0 {
+		s.notes.Went(fmt.Sprintf("%d levels", len(values)), "updateProductVariants", now)
+	}
+	ring(s.wake)
+}
+
+// values reads what is to be shown now.
+func (s *Shop) values(ctx context.Context, batch []gateway.Owed, verdicts map[string]gateway.Verdict, values map[string]int64) error {
+	for _, o := range batch {
+		v, _, err := s.expected(ctx, o.Key)
+		if err != nil {
+			return err
+		}
+		s.mu.Lock()
+		was, known := s.told[o.Key]
+		s.mu.Unlock()
+		if known && was == v {
+			verdicts[o.Key] = gateway.Accepted
+			continue
+		}
+		values[o.Key] = v
+	}
+	return nil
+}
+
+// set writes absolute numbers, the locations of one article together.
+func (s *Shop) set(ctx context.Context, values map[string]int64) (gateway.Reply, error) {
+	type at struct {
+		Location string `json:"stockLocationId"`
+		OnHand   int64  `json:"stockOnHand"`
+	}
+	type variant struct {
+		ID     string `json:"id"`
+		Levels []at   `json:"stockLevels"`
+	}
+	by := map[protocol.SKU]*variant{}
+	s.mu.Lock()
+	for key, v := range values {
+		sku, loc := splitKey(key)
+		if by[sku] == nil {
+			by[sku] = &variant{ID: s.variants[sku]}
+		}
+		by[sku].Levels = append(by[sku].Levels, at{s.ids[loc], v})
+	}
+	s.mu.Unlock()
+	var list []*variant
+	for _, sku := range slices.Sorted(maps.Keys(by)) {
+		list = append(list, by[sku])
+	}
+	var r struct {
+		Updated []struct {
+			ID string `json:"id"`
+		} `json:"updateProductVariants"`
+	}
+	after, err := s.api.call(ctx, `mutation($i:[UpdateProductVariantInput!]!){updateProductVariants(input:$i){id}}`, map[string]any{"i": list}, &r)
+	return gateway.Reply{
+		Lost: errors.Is(err, errAway), Throttled: errors.Is(err, errBusy), Failed: errors.Is(err, errFailed) || errors.Is(err, errLogin), RetryAfterUS: after.Microseconds(),
+	}, err
+}
+
+// refuse keeps a number that the shop will not take.
+func (s *Shop) refuse(ctx context.Context, values map[string]int64, cause error) gateway.Verdict {
+	for key, v := range values {
+		name := strings.ReplaceAll(key, "\x00", " @ ")
+		d := protocol.DeadLetter{
+			ID: "stock-" + strings.ReplaceAll(name, " @ ", "@"), At: s.o.Now().UTC(), Kind: "stock", Reason: cause.Error(), Attempts: 1, Keys: []string{name}, Document: fmt.Sprint(v),
+		}
+		if err := s.letters.Add(ctx, d); err != nil {
+			return gateway.Again
+		}
+	}
+	return gateway.Refused
+}
