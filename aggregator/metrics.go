@@ -49,6 +49,7 @@ func (a *Aggregator) metrics(w http.ResponseWriter, _ *http.Request) {
 	a.putSafe(&x)
 	a.putBroker(&x)
 	a.putTelemetry(&x)
+	a.putChannels(&x)
 	_, _ = w.Write(x.b)
 	a.api.WriteMetrics(w)
 	metrics.WriteProcessMetrics(w)

@@ -86,8 +86,9 @@ type keptParcel struct {
 
 // Outcome is what became of an order.
 type Outcome struct {
-	News     bool     // something was new
-	Problems []string // for a person: promised and not there
+	News     bool                       // something was new
+	Problems []string                   // for a person: promised and not there
+	Went     []protocol.ReservationLine // what left its location with this
 }
 
 func (d *Desk) fact(order string) string { return "channel/order/" + d.Name + "/" + order }
@@ -135,7 +136,8 @@ func (d *Desk) Take(ctx context.Context, o *Order) (out Outcome, err error) {
 		}
 	}
 	for _, id := range k.open() {
-		lacks, err := d.step(ctx, o.ID, k, id)
+		lacks, went, err := d.step(ctx, o.ID, k, id)
+		out.Went = append(out.Went, went...)
 		if err != nil {
 			return out, err
 		}
@@ -293,12 +295,12 @@ func (d *Desk) hold(ctx context.Context, order string, k *kept) (short []string,
 }
 
 // step takes one parcel off what is held.
-func (d *Desk) step(ctx context.Context, order string, k *kept, id string) (lacks []string, err error) {
+func (d *Desk) step(ctx context.Context, order string, k *kept, id string) (lacks []string, went []protocol.ReservationLine, err error) {
 	p := k.Parcels[id]
 	if p.Part == 0 {
 		var want map[protocol.SKU]protocol.Quantity
 		if p.Take, want, err = d.measure(ctx, order, k, p); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		for sku, q := range want {
 			if q > 0 && !p.Cancelled {
@@ -308,24 +310,28 @@ func (d *Desk) step(ctx context.Context, order string, k *kept, id string) (lack
 		k.Parts++
 		p.Part = k.Parts
 		if err := d.Facts.Save(ctx, d.fact(order), k); err != nil { // what is split off is settled before it is
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	if len(p.Take) > 0 {
 		part := d.reservation(order) + "." + strconv.Itoa(p.Part)
 		if _, err := d.Book.Split(ctx, d.reservation(order), part, p.Take); err != nil {
-			return nil, fmt.Errorf("split order %s: %w", order, err)
+			return nil, nil, fmt.Errorf("split order %s: %w", order, err)
 		}
 		end := d.Book.Fulfil
 		if p.Cancelled {
 			end = d.Book.Release
 		}
-		if _, err := end(ctx, part); err != nil {
-			return nil, fmt.Errorf("end part %d of order %s: %w", p.Part, order, err)
+		r, err := end(ctx, part)
+		if err != nil {
+			return nil, nil, fmt.Errorf("end part %d of order %s: %w", p.Part, order, err)
+		}
+		if !p.Cancelled {
+			went = r.Lines
 		}
 	}
 	p.Done = true
-	return lacks, d.Facts.Save(ctx, d.fact(order), k)
+	return lacks, went, d.Facts.Save(ctx, d.fact(order), k)
 }
 
 // measure says how much of a parcel is held, and what is not.

@@ -69,7 +69,7 @@ func (s *Shape) Judge(doc []byte) (unknown, missing []string, err error) {
 func (s *Shape) knows(p string) bool {
 	return slices.ContainsFunc(s.Known, func(k string) bool {
 		if below, all := strings.CutSuffix(k, "/**"); all {
-			return p == below || strings.HasPrefix(p, below+"/")
+			return p == below || strings.HasPrefix(p, below+"/") || strings.HasPrefix(below, p+"/")
 		}
 		return k == p || strings.HasPrefix(k, p+"/")
 	})

@@ -1,6 +1,7 @@
 package vendure
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -51,8 +52,13 @@ func (s *Shop) watch(ctx context.Context) {
 	all := true
 	for ctx.Err() == nil {
 		err := s.readOrders(ctx, all)
-		if err == nil && (all || s.stockDue()) {
-			err = s.reconcile(ctx)
+		if err == nil {
+			if names, due := s.stockDue(); all || due {
+				if all {
+					names = nil
+				}
+				err = s.reconcile(ctx, names)
+			}
 		}
 		if err != nil {
 			s.failed(ctx, err, "shop not read; it is tried on")
@@ -72,12 +78,20 @@ func (s *Shop) watch(ctx context.Context) {
 	}
 }
 
-func (s *Shop) stockDue() bool {
+// stockDue tells whose stock is to be read; none: all.
+func (s *Shop) stockDue() (names []string, due bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	due := s.stock
+	all := s.stock
 	s.stock = false
-	return due
+	for sku := range s.doubts {
+		names = append(names, cmp.Or(s.names[sku], string(sku)))
+	}
+	clear(s.doubts)
+	if all {
+		return nil, true
+	}
+	return names, len(names) > 0
 }
 
 // readOrders reads those that hooks spoke of, those that changed, and where all is
@@ -154,7 +168,14 @@ func (s *Shop) take(ctx context.Context, o *order) error {
 	if told == nil {
 		return nil
 	}
+	s.taking.Lock()
 	out, err := s.o.Desk.Take(ctx, told)
+	s.mu.Lock()
+	for _, l := range out.Went { // the shop took them off by itself
+		s.sold[keyOf(l.SKU, l.Location)] += pieces(l.Quantity)
+	}
+	s.mu.Unlock()
+	s.taking.Unlock()
 	if err != nil {
 		var p *protocol.Problem
 		if errors.As(err, &p) && p.Status < 500 {

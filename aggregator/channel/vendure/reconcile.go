@@ -14,18 +14,20 @@ import (
 // same at a second look, after all orders were read, is a divergence.
 type suspect struct{ expected, actual, held, allocated int64 }
 
-// reconcile reads all stock of the shop and compares. A difference that stays is told,
-// and set right.
-func (s *Shop) reconcile(ctx context.Context) error {
-	first, err := s.compare(ctx, nil)
+// reconcile reads the stock of articles, none named: of all, and compares. A difference
+// that stays is told, and set right.
+func (s *Shop) reconcile(ctx context.Context, names []string) error {
+	first, err := s.compare(ctx, names)
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
-	s.echoes = 0
+	if names == nil {
+		s.echoes = 0
+	}
 	now := s.o.Now().UTC()
 	for key, d := range s.diverged {
-		if _, still := first[key]; !still && d.CorrectedAt == nil {
+		if _, still := first[key]; !still && names == nil && d.CorrectedAt == nil {
 			d.CorrectedAt = &now
 		}
 	}
@@ -90,8 +92,8 @@ func (s *Shop) compare(ctx context.Context, skus []string) (map[string]suspect, 
 			}
 			s.mu.Lock()
 			owed := s.lane.Owes(key)
-			if !owed {
-				s.told[key] = is.onHand // what it was told last, or what somebody set
+			if !owed && want == is.onHand {
+				s.shows(key, want)
 			}
 			s.mu.Unlock()
 			if !owed && (want != is.onHand || held != is.allocated) {
@@ -137,6 +139,7 @@ func (s *Shop) diverges(key string, x suspect) {
 	s.diverged[key] = d
 	s.o.Log.Warn().Str("connector", s.c.Name).Str("sku", string(sku)).Str("location", string(loc)).Str("cause", d.Cause).Int64("expected", x.expected).Int64("actual", x.actual).Msg("channel diverges")
 	if x.actual != x.expected {
+		s.sure[key] = true
 		if !s.lane.Put(key, now.UnixMicro(), s.reached) {
 			s.lost = true
 		}

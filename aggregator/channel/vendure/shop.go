@@ -56,12 +56,17 @@ type Shop struct {
 	look    chan struct{} // orders, and stock, are to be read
 	wg      sync.WaitGroup
 
+	taking sync.RWMutex // held while an order takes effect: numbers of one moment are told
+
 	mu       sync.Mutex // guards what follows
 	lane     *gateway.Lane
 	variants map[protocol.SKU]string     // id by article
 	places   map[string]protocol.StoreID // ours by Vendure's id
 	ids      map[protocol.StoreID]string
-	told     map[string]int64 // pieces on hand, as last accepted
+	told     map[string]int64      // pieces on hand, as last seen or accepted
+	sold     map[string]int64      // pieces that orders took off it since
+	doubts   map[protocol.SKU]bool // articles of which the shop shows what nothing explains
+	sure     map[string]bool       // differences that a second look confirmed
 	diverged map[string]*protocol.Divergence
 	names    map[protocol.SKU]string // by article, where the shop spells it otherwise
 	codes    map[string]bool         // orders that hooks spoke of
@@ -100,7 +105,7 @@ func New(c Config, o Options) (*Shop, error) {
 	}
 	s := &Shop{
 		c: c, o: o, wake: make(chan struct{}, 1), look: make(chan struct{}, 1), lane: gateway.NewLane(l, o.Now().UnixMicro()),
-		variants: map[protocol.SKU]string{}, places: map[string]protocol.StoreID{}, ids: map[protocol.StoreID]string{}, told: map[string]int64{},
+		variants: map[protocol.SKU]string{}, places: map[string]protocol.StoreID{}, ids: map[protocol.StoreID]string{}, told: map[string]int64{}, sold: map[string]int64{}, doubts: map[protocol.SKU]bool{}, sure: map[string]bool{},
 		diverged: map[string]*protocol.Divergence{}, names: map[protocol.SKU]string{}, codes: map[string]bool{},
 	}
 	client := o.Client

@@ -138,11 +138,11 @@ func (s *Shop) dispatch(ctx context.Context) {
 	}
 }
 
-// tell sets the stock of a batch. What the shop has already is not told.
+// tell sets the stock of a batch, where the shop does not show it already.
 func (s *Shop) tell(ctx context.Context, batch []gateway.Owed) {
-	verdicts, values := map[string]gateway.Verdict{}, map[string]int64{}
+	verdicts := map[string]gateway.Verdict{}
 	var reply gateway.Reply
-	err := s.values(ctx, batch, verdicts, values)
+	values, err := s.values(ctx, batch, verdicts)
 	if err == nil && len(values) > 0 {
 		reply, err = s.set(context.WithoutCancel(ctx), values)
 		verdict := gateway.Accepted
@@ -157,6 +157,8 @@ func (s *Shop) tell(ctx context.Context, batch []gateway.Owed) {
 		for key := range values {
 			verdicts[key] = verdict
 		}
+	} else if err != nil {
+		reply = replyOf(0, err)
 	}
 	if err != nil {
 		s.failed(ctx, err, "stock not told; it is tried on")
@@ -165,10 +167,8 @@ func (s *Shop) tell(ctx context.Context, batch []gateway.Owed) {
 	s.mu.Lock()
 	for key, v := range values {
 		if verdicts[key] == gateway.Accepted {
-			if was, ok := s.told[key]; !ok || was != v {
-				s.echoes++
-			}
-			s.told[key] = v
+			s.echoes++
+			s.shows(key, v)
 			if d := s.diverged[key]; d != nil && d.Field == "on_hand" && d.CorrectedAt == nil {
 				at := now.UTC()
 				d.CorrectedAt = &at
@@ -186,23 +186,63 @@ func (s *Shop) tell(ctx context.Context, batch []gateway.Owed) {
 	ring(s.wake)
 }
 
-// values reads what is to be shown now.
-func (s *Shop) values(ctx context.Context, batch []gateway.Owed, verdicts map[string]gateway.Verdict, values map[string]int64) error {
+// shows notes what the shop has on hand now. The caller holds mu.
+func (s *Shop) shows(key string, n int64) {
+	s.told[key] = n
+	delete(s.sold, key)
+	delete(s.sure, key)
+}
+
+// values reads what the shop shows, and what it is to show. A difference that is not
+// of our own making is not written over before a second look: an order that we have
+// not heard of may explain it.
+//
+//	what it showed last, less what its orders took since = what it is to show,
+//	and yet it shows something else: nothing of ours changed
+func (s *Shop) values(ctx context.Context, batch []gateway.Owed, verdicts map[string]gateway.Verdict) (map[string]int64, error) {
+	var skus []string
 	for _, o := range batch {
-		v, _, err := s.expected(ctx, o.Key)
-		if err != nil {
-			return err
+		sku, _ := splitKey(o.Key)
+		skus = append(skus, s.nameOf(sku))
+	}
+	slices.Sort(skus)
+	skus = slices.Compact(skus)
+	s.taking.RLock()
+	defer s.taking.RUnlock()
+	levels, err := s.levels(ctx, skus)
+	if err != nil {
+		return nil, err
+	}
+	is := map[string]int64{}
+	for i := range levels {
+		for loc, l := range levels[i].at {
+			is[keyOf(levels[i].sku, loc)] = l.onHand
 		}
+	}
+	values := map[string]int64{}
+	for _, o := range batch {
+		want, _, err := s.expected(ctx, o.Key)
+		if err != nil {
+			return nil, err
+		}
+		shown, there := is[o.Key]
 		s.mu.Lock()
 		was, known := s.told[o.Key]
-		s.mu.Unlock()
-		if known && was == v {
+		switch {
+		case there && shown == want:
+			s.shows(o.Key, want)
 			verdicts[o.Key] = gateway.Accepted
-			continue
+		case there && known && was-s.sold[o.Key] == want && !s.sure[o.Key]:
+			sku, _ := splitKey(o.Key)
+			s.doubts[sku] = true
+			verdicts[o.Key] = gateway.Accepted // nothing is to be told; reconciliation has it
+			ring(s.look)
+		default:
+			values[o.Key] = want
 		}
-		values[o.Key] = v
+		s.mu.Unlock()
 	}
-	return nil
+	return values, nil
 }
 
 // set writes absolute numbers, the locations of one article together.
@@ -235,9 +275,14 @@ func (s *Shop) set(ctx context.Context, values map[string]int64) (gateway.Reply,
 		} `json:"updateProductVariants"`
 	}
 	after, err := s.api.call(ctx, `mutation($i:[UpdateProductVariantInput!]!){updateProductVariants(input:$i){id}}`, map[string]any{"i": list}, &r)
+	return replyOf(after, err), err
+}
+
+// replyOf is what an error means for the rate.
+func replyOf(after time.Duration, err error) gateway.Reply {
 	return gateway.Reply{
 		Lost: errors.Is(err, errAway), Throttled: errors.Is(err, errBusy), Failed: errors.Is(err, errFailed) || errors.Is(err, errLogin), RetryAfterUS: after.Microseconds(),
-	}, err
+	}
 }
 
 // refuse keeps a number that the shop will not take.
