@@ -49,7 +49,10 @@ func TestVendure(t *testing.T) {
 
 	v.fulfil(line, 2)
 	v.cancel(id, line, 1)
-	eventually(t, "2 went out, 1 is free", func() bool { p := r.position("A"); return p["on_hand"] == 8 && p["allocated"] == 0 && p["available"] == 8 })
+	eventually(t, "2 went out, 1 is free", func() bool {
+		p := r.position("A")
+		return p["on_hand"] == 8 && p["allocated"] == 0 && p["available"] == 8
+	})
 	divergence := func(sku, cause string) bool {
 		list := r.do("GET /v1/connectors/{name}/divergences", "/v1/connectors/webshop/divergences", "").field(t, "divergences").([]any)
 		for _, d := range list {
