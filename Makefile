@@ -25,7 +25,8 @@ LINT_STAMP  := $(TOOLS)/.golangci-lint-$(LINT_VERSION)
 DEPS := gcc=gcc /usr/include/stdlib.h=libc6-dev redis-server=redis-server \
         protoc=protobuf-compiler zstd=zstd spin=spin ip=iproute2 nft=nftables \
         strace=strace mkfs.ext4=e2fsprogs \
-        chromium,chromium-browser,google-chrome=chromium prometheus=prometheus
+        chromium,chromium-browser,google-chrome=chromium prometheus=prometheus \
+        node,nodejs=nodejs npm=npm g++=g++ python3=python3 /usr/include/node/node.h,/usr/local/include/node/node.h=libnode-dev
 
 # What is only measured beside: a Go module of its own.
 PEERS := simulator/peers

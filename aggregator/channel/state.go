@@ -62,10 +62,9 @@ func RetryAfter(h http.Header, now time.Time) time.Duration {
 	return min(max(d, 0), RetryAfterMax)
 }
 
-// Drain reads what an answer says, to a bound, and closes it.
-func Drain(r *http.Response) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(r.Body, ReplyBytesMax+1))
-	err = errors.Join(err, r.Body.Close())
+// Drain reads what an answer says, to a bound.
+func Drain(r io.Reader) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, ReplyBytesMax+1))
 	if err == nil && len(b) > ReplyBytesMax {
 		err = fmt.Errorf("the answer has more than %d bytes", ReplyBytesMax)
 	}

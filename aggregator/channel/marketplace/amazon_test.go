@@ -52,7 +52,7 @@ type operation struct {
 
 // published reads the vendor's models. They are not part of the project; without them
 // a fixture of our own, of the same form, stands in.
-func published(t *testing.T) (docs []model, real bool) {
+func published(t *testing.T) (docs []model, theirs bool) {
 	t.Helper()
 	f, err := os.Open(filepath.Join("..", "..", "..", "..", "shared", "data", "vendor-specs.tar.zst"))
 	if errors.Is(err, os.ErrNotExist) {
@@ -99,9 +99,8 @@ var usagePlan = regexp.MustCompile(`\|\s*([0-9.]+)\s*\|\s*([0-9]+)\s*\|`)
 // stub is the marketplace that its models describe: paths, required fields, usage
 // plans and sandbox answers.
 type stub struct {
-	t    *testing.T
-	real bool
-	ops  []*stubOp
+	t   *testing.T
+	ops []*stubOp
 
 	mu    sync.Mutex
 	chaos func(op string, n int, body map[string]any) (status int, answer any) // 0: by the model
@@ -112,7 +111,6 @@ type stubOp struct {
 	method string
 	path   *regexp.Regexp
 	body   *jsonschema.Schema
-	answer *jsonschema.Schema
 	good   json.RawMessage
 
 	rate, burst, level float64
@@ -125,8 +123,8 @@ type stubOp struct {
 // newStub makes it. Operations that publish no plan have the one given.
 func newStub(t *testing.T, rate float64, burst int) *stub {
 	t.Helper()
-	docs, real := published(t)
-	s := &stub{t: t, real: real}
+	docs, theirs := published(t)
+	s := &stub{t: t}
 	rates := 0
 	for n, doc := range docs {
 		c := jsonschema.NewCompiler()
@@ -168,7 +166,7 @@ func newStub(t *testing.T, rate float64, burst int) *stub {
 			}
 		}
 	}
-	t.Logf("stub of %d operations, %d with a published plan (real models: %v)", len(s.ops), rates, real)
+	t.Logf("stub of %d operations, %d with a published plan (real models: %v)", len(s.ops), rates, theirs)
 	return s
 }
 

@@ -142,7 +142,7 @@ func TestPartialSuccess(t *testing.T) {
 	s := newStub(t, 50, 10)
 	var mu sync.Mutex
 	failed, alone := 0, 0
-	var broken = true
+	broken := true
 	s.chaos = func(_ string, n int, body map[string]any) (int, any) {
 		mu.Lock()
 		defer mu.Unlock()

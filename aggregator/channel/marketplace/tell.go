@@ -101,7 +101,8 @@ func (m *Connector) call(ctx context.Context, offers []offer) (gateway.Reply, []
 	if err != nil {
 		return gateway.Reply{Lost: true}, nil, fmt.Errorf("call %s: %w", m.d.operation, err)
 	}
-	text, err := channel.Drain(resp)
+	defer func() { _ = resp.Body.Close() }()
+	text, err := channel.Drain(resp.Body)
 	reply := gateway.Reply{Rate: rateOf(resp.Header)}
 	switch {
 	case err != nil:
@@ -206,7 +207,8 @@ func (t *tokens) get(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("log in: %w", err)
 	}
-	body, err := channel.Drain(resp)
+	defer func() { _ = resp.Body.Close() }()
+	body, err := channel.Drain(resp.Body)
 	if err != nil || resp.StatusCode != http.StatusOK {
 		return "", errors.Join(fmt.Errorf("log in: the answer is %d", resp.StatusCode), err)
 	}

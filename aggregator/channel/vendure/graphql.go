@@ -93,7 +93,8 @@ func (a *admin) send(ctx context.Context, token, query string, vars map[string]a
 	if err != nil {
 		return "", 0, fmt.Errorf("%w: %w", errAway, err)
 	}
-	text, err := channel.Drain(resp)
+	defer func() { _ = resp.Body.Close() }()
+	text, err := channel.Drain(resp.Body)
 	after = channel.RetryAfter(resp.Header, time.Now())
 	switch {
 	case err != nil:

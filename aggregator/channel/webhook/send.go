@@ -241,11 +241,11 @@ func (s *subscriber) post(ctx context.Context, id string, body []byte) (status i
 		}
 		return 0, 0, fmt.Errorf("call receiver: %w", err)
 	}
-	reply, readErr := channel.Drain(resp)
+	defer func() { _ = resp.Body.Close() }()
+	reply, _ := channel.Drain(resp.Body) // the status is what counts
 	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
 		return resp.StatusCode, 0, nil
 	}
-	_ = readErr // the status is what counts
 	return resp.StatusCode, channel.RetryAfter(resp.Header, now), fmt.Errorf("the receiver answered %d: %s", resp.StatusCode, channel.Excerpt(string(reply)))
 }
 
