@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"time"
 
+	"tillwire/aggregator/channel/marketplace"
 	"tillwire/protocol"
 )
 
@@ -134,6 +135,9 @@ func (c *ChannelsConfig) check() error {
 		m := &c.Marketplaces[i]
 		if err := errors.Join(named("marketplaces", m.Name, m.Places), address("marketplaces", m.Name, "endpoint", m.Endpoint)); err != nil {
 			return err
+		}
+		if m.Kind != marketplace.KindListings && m.Kind != marketplace.KindFulfillment {
+			return fmt.Errorf("channels.marketplaces %s: kind %q is not %s or %s", m.Name, m.Kind, marketplace.KindListings, marketplace.KindFulfillment)
 		}
 		if m.Account == "" || m.Marketplace == "" {
 			return fmt.Errorf("channels.marketplaces %s: account (the seller id) and marketplace (the store's id) are needed", m.Name)

@@ -57,7 +57,7 @@ func TestNeverOverTheRate(t *testing.T) {
 		l := NewLane(limit, 0)
 		truth, out := map[string]int{}, []*flight{}
 		keys := rapid.IntRange(1, 30).Draw(t, "keys")
-		changes := rapid.SliceOfN(rapid.Int64Range(0, 2_000_000), 10, 80).Draw(t, "pauses")
+		changes := rapid.SliceOfN(rapid.Int64Range(0, 2_000_000), 10, 40).Draw(t, "pauses")
 		next, now := int64(0), int64(0)
 		for len(changes) > 0 || l.Len() > 0 || len(out) > 0 {
 			if now > 3*usPerDay {

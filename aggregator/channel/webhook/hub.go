@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"tillwire/aggregator/channel"
+	"tillwire/aggregator/channel/gateway"
 	"tillwire/protocol"
 )
 
@@ -55,7 +56,9 @@ type Options struct {
 type Hub struct {
 	o       Options
 	client  *http.Client
+	owedMax int           // keys that one subscription may owe
 	reached atomic.Uint64 // position up to which all changes were marked
+	came    chan struct{} // a subscription
 	settled atomic.Uint64 // the same a while ago: passages up to here were heard, too
 	mu      sync.Mutex    // guards what follows
 	subs    map[string]*subscriber
@@ -73,7 +76,7 @@ const (
 
 // Open reads the subscriptions.
 func Open(o Options) (*Hub, error) {
-	h := &Hub{o: o, client: o.Client, subs: map[string]*subscriber{}}
+	h := &Hub{o: o, client: o.Client, owedMax: gateway.PendingMax, came: make(chan struct{}, 1), subs: map[string]*subscriber{}}
 	if h.client == nil {
 		h.client = o.Guard.Client(channel.CallTimeout)
 	}
@@ -113,9 +116,10 @@ func (h *Hub) Run(ctx context.Context) error {
 
 // serve starts a subscription's goroutines, where Run runs. The caller holds h.run.
 func (h *Hub) serve(s *subscriber) {
-	if h.ctx == nil {
+	if h.ctx == nil || s.served { // Run does, or did
 		return
 	}
+	s.served = true
 	ctx, cancel := context.WithCancel(h.ctx)
 	s.stop = cancel
 	h.wg.Go(func() { s.work(ctx) })
@@ -150,6 +154,19 @@ func (h *Hub) follow(ctx context.Context) error {
 	keep := time.NewTicker(keepEvery)
 	defer keep.Stop()
 	for {
+		if pos := a.AppliedPosition(); len(h.list()) == 0 { // nobody listens: nobody's time is taken
+			cursor = a.Cursor()
+			h.reached.Store(max(pos, h.reached.Load()))
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-h.came:
+			case <-keep.C:
+				h.settled.Store(was)
+				was = h.reached.Load()
+			}
+			continue
+		}
 		bell, pos := a.Wait(), a.AppliedPosition()
 		skus, next, ok := a.Changed(cursor, batchLook)
 		if !ok { // fell behind the ring: the log has it all

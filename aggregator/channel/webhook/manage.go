@@ -46,6 +46,10 @@ func (h *Hub) Create(ctx context.Context, r *protocol.SubscriptionRequest, who s
 	h.run.Lock()
 	h.serve(s)
 	h.run.Unlock()
+	select {
+	case h.came <- struct{}{}:
+	default:
+	}
 	out := s.view()
 	out.Secret = EncodeSecret(h.o.Secret(rec.ID, rec.Version))
 	return out, nil

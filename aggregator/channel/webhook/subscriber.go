@@ -28,11 +28,12 @@ type record struct {
 
 // subscriber is a subscription at work.
 type subscriber struct {
-	h    *Hub
-	skus map[protocol.SKU]struct{}
-	stop context.CancelFunc
-	bell chan struct{}
-	dead *channel.DeadLetters
+	h      *Hub
+	skus   map[protocol.SKU]struct{}
+	stop   context.CancelFunc // guarded by Hub.run, as is served
+	served bool
+	bell   chan struct{}
+	dead   *channel.DeadLetters
 
 	mu      sync.Mutex // guards what follows
 	rec     record
@@ -52,7 +53,7 @@ type subscriber struct {
 
 func (h *Hub) subscriber(r record) (*subscriber, error) {
 	s := &subscriber{
-		h: h, rec: r, bell: make(chan struct{}, 1), owed: gateway.NewPending(gateway.PendingMax), states: map[string]protocol.StateChange{},
+		h: h, rec: r, bell: make(chan struct{}, 1), owed: gateway.NewPending(h.owedMax), states: map[string]protocol.StateChange{},
 		low: r.Began, told: map[string]uint64{}, stop: func() {},
 	}
 	if len(r.SKUs) > 0 {
