@@ -200,7 +200,8 @@ func (h *Hub) pause(ctx context.Context, s *subscriber, why string) error {
 	return h.update(ctx, s, func(r *record) { r.Paused, r.PausedAt = why, h.o.Now().UTC() })
 }
 
-// Resume lets a paused subscription go on where it was.
+// Resume lets a paused subscription go on where it was, and has one that waits try
+// at once.
 func (h *Hub) Resume(ctx context.Context, id string) (protocol.Subscription, error) {
 	s, err := h.find(id)
 	if err != nil {
@@ -213,6 +214,10 @@ func (h *Hub) Resume(ctx context.Context, id string) (protocol.Subscription, err
 	s.failed, s.next = time.Time{}, time.Time{}
 	s.mu.Unlock()
 	s.ring()
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
 	return s.view(), nil
 }
 

@@ -84,7 +84,7 @@ func (s *subscriber) work(ctx context.Context) {
 			s.halt(ctx, m, status)
 			m = nil
 		}
-		if !wait(ctx, nil, pause, false) {
+		if !wait(ctx, s.kick, pause, true) {
 			return
 		}
 	}

@@ -32,7 +32,8 @@ type subscriber struct {
 	skus   map[protocol.SKU]struct{}
 	stop   context.CancelFunc // guarded by Hub.run, as is served
 	served bool
-	bell   chan struct{}
+	bell   chan struct{} // something is owed
+	kick   chan struct{} // somebody wants it tried now
 	dead   *channel.DeadLetters
 
 	mu      sync.Mutex // guards what follows
@@ -53,7 +54,7 @@ type subscriber struct {
 
 func (h *Hub) subscriber(r record) (*subscriber, error) {
 	s := &subscriber{
-		h: h, rec: r, bell: make(chan struct{}, 1), owed: gateway.NewPending(h.owedMax), states: map[string]protocol.StateChange{},
+		h: h, rec: r, bell: make(chan struct{}, 1), kick: make(chan struct{}, 1), owed: gateway.NewPending(h.owedMax), states: map[string]protocol.StateChange{},
 		low: r.Began, told: map[string]uint64{}, stop: func() {},
 	}
 	if len(r.SKUs) > 0 {
