@@ -4,9 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
-	"slices"
 
 	"tillwire/protocol"
 )
@@ -30,7 +28,10 @@ func (l *Learner) Chunks(emit func(no uint32, data []byte)) error {
 		emit(0, b)
 		c.dirty = false
 	}
-	for _, g := range slices.Sorted(maps.Keys(l.dirty)) {
+	for g, dirty := range l.dirty {
+		if !dirty {
+			continue
+		}
 		b := []byte{chunkVersion}
 		for _, w := range l.weeks[g*locationsChunk : min((g+1)*locationsChunk, len(l.weeks))] {
 			b = append(append(b, byte(len(w.name))), w.name...)

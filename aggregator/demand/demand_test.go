@@ -205,3 +205,14 @@ func BenchmarkObserve(b *testing.B) {
 		l.Observe(uint32(i%100_000), "S1", protocol.Units(1), protocol.Stamp{US: monday.US + int64(i)*1000})
 	}
 }
+
+// BenchmarkObserveDocument takes the three lines of a sale, as the merge does.
+func BenchmarkObserveDocument(b *testing.B) {
+	l := New()
+	b.ReportAllocs()
+	for i := range b.N {
+		for n := range 3 {
+			l.Observe(uint32((i*3+n)%100_000), "S1", protocol.Units(1), protocol.Stamp{US: monday.US + int64(i)*1000})
+		}
+	}
+}

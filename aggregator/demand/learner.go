@@ -2,6 +2,7 @@ package demand
 
 import (
 	"math"
+	"strings"
 
 	"tillwire/protocol"
 )
@@ -13,6 +14,46 @@ import (
 // is exact.
 func weight(us int64, origin int32) float64 {
 	return math.Exp2(float64(us-int64(origin)*halfLifeUS) / halfLifeUS)
+}
+
+// weights remembers the weights of one moment, by origin: all lines of a document
+// share their time, all rates of a batch theirs, and an Exp2 for each was a tenth
+// of the merge.
+type weights struct {
+	us   int64
+	of   [4]float64 // by the origin's last two bits; 0 = not worked out
+	from [4]int32
+}
+
+func (m *weights) at(us int64, origin int32) float64 {
+	if m.us != us {
+		*m = weights{us: us}
+	}
+	n := origin & 3
+	if m.of[n] == 0 || m.from[n] != origin {
+		m.of[n], m.from[n] = weight(us, origin), origin
+	}
+	return m.of[n]
+}
+
+// exposures remembers, for one moment, how long positions count as exposed that
+// were first seen in the same tick: those of one delivery, or of one opening.
+type exposures struct {
+	us    int64
+	hours [256]float64 // 0 = not worked out
+	from  [256]int64   // when first seen
+}
+
+func (m *exposures) at(us, first int64) float64 {
+	if m.us != us {
+		m.us = us
+		clear(m.hours[:])
+	}
+	n := uint64(first) / tickUS % uint64(len(m.hours))
+	if m.hours[n] == 0 || m.from[n] != first {
+		m.hours[n], m.from[n] = exposureMostH*(1-math.Exp2(-float64(max(us-first, 0))/halfLifeUS)), first
+	}
+	return m.hours[n]
 }
 
 // shard holds 1,024 positions, six bytes each.
@@ -41,8 +82,15 @@ type Learner struct {
 	shards []shardAt
 	weeks  []*week // in order of their first event
 	byName map[protocol.StoreID]int
-	dirty  map[int]bool // groups of weeks
-	chain  struct {
+	dirty  []bool // groups of weeks
+	newest struct {
+		name protocol.StoreID
+		week int
+	} // the location asked for last: documents come in runs of one
+	sold  weights // of the sale at work
+	now   weights // of the moment that rates are asked for
+	seen  exposures
+	chain struct {
 		origin   int32
 		newestUS int64
 		lines    [profileHours]float64
@@ -52,7 +100,19 @@ type Learner struct {
 }
 
 // New makes an empty learner.
-func New() *Learner { return &Learner{byName: map[protocol.StoreID]int{}, dirty: map[int]bool{}} }
+func New() *Learner { return &Learner{byName: map[protocol.StoreID]int{}} }
+
+// weekOf finds a location's week by its number.
+func (l *Learner) weekOf(loc protocol.StoreID) (int, bool) {
+	if l.newest.name == loc && loc != "" {
+		return l.newest.week, true
+	}
+	i, known := l.byName[loc]
+	if known {
+		l.newest.name, l.newest.week = l.weeks[i].name, i
+	}
+	return i, known
+}
 
 // Advance tells the aggregator's time at which what follows was merged, live or on
 // replay. No sale is taken to be later, so that a till whose clock is years ahead
@@ -79,7 +139,7 @@ func (l *Learner) Observe(cell uint32, loc protocol.StoreID, qty protocol.Quanti
 	if qty == 0 {
 		return
 	}
-	s.units[i] = float32(float64(s.units[i]) + float64(qty)/1000*weight(us, s.origin))
+	s.units[i] = float32(float64(s.units[i]) + float64(qty)/1000*l.sold.at(us, s.origin))
 	s.dirty = true
 	l.line(loc, us, at)
 }
@@ -121,13 +181,14 @@ func (l *Learner) line(loc protocol.StoreID, us int64, at protocol.Stamp) {
 		}
 		c.origin = origin
 	}
-	c.lines[h] += weight(us, c.origin)
+	c.lines[h] += l.sold.at(us, c.origin)
 	c.newestUS, c.dirty = max(c.newestUS, us), true
-	i, known := l.byName[loc]
+	i, known := l.weekOf(loc)
 	if !known {
 		if i = len(l.weeks); i >= locationsMax {
 			return
 		}
+		loc = protocol.StoreID(strings.Clone(string(loc))) // kept: not the whole record with it
 		l.byName[loc] = i
 		l.weeks = append(l.weeks, &week{name: loc, origin: origin})
 	}
@@ -138,11 +199,15 @@ func (l *Learner) line(loc protocol.StoreID, us int64, at protocol.Stamp) {
 		}
 		w.origin = origin
 	}
-	w.lines[h] = float32(float64(w.lines[h]) + weight(us, w.origin))
+	w.lines[h] = float32(float64(w.lines[h]) + l.sold.at(us, w.origin))
 	if us > w.newestUS || us == w.newestUS && at.OffsetMin > w.offset {
 		w.newestUS, w.offset = us, at.OffsetMin
 	}
-	l.dirty[i/locationsChunk] = true
+	g := i / locationsChunk
+	for len(l.dirty) <= g {
+		l.dirty = append(l.dirty, false)
+	}
+	l.dirty[g] = true
 }
 
 // HourOfWeek is 0 for Monday's first hour, in the zone of offsetMin.
@@ -157,13 +222,12 @@ func HourOfWeek(us int64, offsetMin int) int {
 // 0 where the position, or any sale of the location, was never seen.
 func (l *Learner) Rate(cell uint32, loc protocol.StoreID, nowUS int64) float32 {
 	no, i := int(cell/shardCells), cell%shardCells
-	if _, known := l.byName[loc]; !known || no >= len(l.shards) || l.shards[no].shard == nil || l.shards[no].first[i] == 0 {
+	if _, known := l.weekOf(loc); !known || no >= len(l.shards) || l.shards[no].shard == nil || l.shards[no].first[i] == 0 {
 		return 0
 	}
 	s := &l.shards[no]
-	units := float64(s.units[i]) / weight(nowUS, s.origin)
-	seen := nowUS - (int64(s.origin)-behindMost)*halfLifeUS - (int64(s.first[i])-1)*tickUS
-	hours := exposureMostH * (1 - math.Exp2(-float64(max(seen, 0))/halfLifeUS))
+	units := float64(s.units[i]) / l.now.at(nowUS, s.origin)
+	hours := l.seen.at(nowUS, (int64(s.origin)-behindMost)*halfLifeUS+(int64(s.first[i])-1)*tickUS)
 	return float32((units + priorUnits) / (hours + priorHours))
 }
 
