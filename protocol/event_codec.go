@@ -159,15 +159,19 @@ func appendLine(b []byte, l *Line, before []SiblingCut) []byte {
 // are skipped; unknown kinds are an error, since their effect is unknown, and
 // so are numbers that do not fit and known fields of another wire type: cut to
 // size, or read as zero, they would mean something else.
-func DecodeEvent(b []byte, e *Event) error {
+func DecodeEvent(b []byte, e *Event) error { return decodeEvent(b, "", e) }
+
+// decodeEvent takes strings from text, which has the same bytes as b; without it
+// they are copied.
+func decodeEvent(b []byte, text string, e *Event) error {
 	*e = Event{Lines: e.Lines[:0]}
 	for len(b) > 0 {
 		f, rest, err := eventMessage.next(b)
 		if err != nil {
 			return fmt.Errorf("decode event: %w", err)
 		}
-		b = rest
-		if err := e.setField(f); err != nil {
+		b, f.text = rest, f.textOf(text, rest)
+		if err := e.setField(&f); err != nil {
 			return fmt.Errorf("decode event field %d: %w", f.number, err)
 		}
 	}
@@ -180,7 +184,7 @@ func DecodeEvent(b []byte, e *Event) error {
 	return nil
 }
 
-func (e *Event) setField(f field) error {
+func (e *Event) setField(f *field) error {
 	switch f.number {
 	case fID:
 		if len(f.raw) != len(e.ID) {
@@ -199,7 +203,7 @@ func (e *Event) setField(f field) error {
 		}
 		e.Lines = append(e.Lines, Line{})
 		last := len(e.Lines) - 1
-		return e.Lines[last].decode(f.raw, before(e.Lines, last))
+		return e.Lines[last].decode(f.raw, f.text, before(e.Lines, last))
 	case fVoidsKind:
 		return narrow(&e.VoidsKind, f.num)
 	case fDirection:
@@ -226,7 +230,7 @@ func (e *Event) setField(f field) error {
 		e.Body = append([]byte(nil), f.raw...)
 	default:
 		if p := e.stringField(f.number); p != nil {
-			*p = string(f.raw)
+			*p = f.string()
 		}
 	}
 	return nil
@@ -291,21 +295,21 @@ func (e *Event) stringField(n protowire.Number) *string {
 	return nil
 }
 
-func (l *Line) decode(b []byte, before []SiblingCut) error {
+func (l *Line) decode(b []byte, text string, before []SiblingCut) error {
 	follow := false
 	for len(b) > 0 {
 		f, rest, err := lineMessage.next(b)
 		if err != nil {
 			return err
 		}
-		b = rest
+		b, f.text = rest, f.textOf(text, rest)
 		if f.number == lCutsFollow {
 			if follow = f.num == 1; f.num > 1 {
 				return fmt.Errorf("line field %d: %w: %d is no boolean of ours", f.number, ErrMalformed, f.num)
 			}
 			continue
 		}
-		if err := l.setField(f); err != nil {
+		if err := l.setField(&f); err != nil {
 			return fmt.Errorf("line field %d: %w", f.number, err)
 		}
 	}
@@ -320,7 +324,7 @@ func (l *Line) decode(b []byte, before []SiblingCut) error {
 	return nil
 }
 
-func (l *Line) setField(f field) error {
+func (l *Line) setField(f *field) error {
 	switch f.number {
 	case lLine:
 		if f.num > lineOnWireMax {
@@ -328,12 +332,12 @@ func (l *Line) setField(f field) error {
 		}
 		l.Line = int(f.num)
 	case lSKU:
-		l.SKU = SKU(f.raw)
+		l.SKU = SKU(f.string())
 	case lQuantity:
 		l.Quantity = Quantity(protowire.DecodeZigZag(f.num))
 	case lUOM:
 		if l.UOM = "EA"; string(f.raw) != "EA" { // nearly always: spare the copy
-			l.UOM = string(f.raw)
+			l.UOM = f.string()
 		}
 	case lDisposition:
 		return narrow(&l.Disposition, f.num)
@@ -348,9 +352,9 @@ func (l *Line) setField(f field) error {
 	case lCut:
 		l.Cut = f.num
 	case lZone:
-		l.Zone = string(f.raw)
+		l.Zone = f.string()
 	case lRawCode:
-		l.RawCode = string(f.raw)
+		l.RawCode = f.string()
 	case lSiblingCut:
 		return l.decodeCut(f.raw)
 	case lStance:

@@ -92,6 +92,10 @@ func TestRecordRoundTrip(t *testing.T) {
 		if len(got.Lines) == 0 {
 			got.Lines = nil
 		}
+		var text Event
+		if _, textErr := DecodeRecordText(rec, &text); textErr != nil || !cmp.Equal(text, got) {
+			t.Fatalf("as text: %v: %s", textErr, cmp.Diff(text, got))
+		}
 		for i := range e.Lines {
 			if len(e.Lines[i].Cuts) == 0 {
 				e.Lines[i].Cuts = nil
@@ -336,6 +340,10 @@ func FuzzDecodeRecord(f *testing.F) {
 	f.Fuzz(func(t *testing.T, rec []byte) {
 		var e Event
 		us, err := DecodeRecord(rec, &e)
+		var text Event
+		if textUS, textErr := DecodeRecordText(rec, &text); textUS != us || (textErr == nil) != (err == nil) || err == nil && !cmp.Equal(text, e) {
+			t.Fatalf("as text: %v, %v: %s", textErr, err, cmp.Diff(text, e))
+		}
 		if err != nil {
 			if strings.HasPrefix(refusal(err), "unclassified") {
 				t.Fatal(err)
@@ -354,14 +362,36 @@ func FuzzDecodeRecord(f *testing.F) {
 	})
 }
 
+// TestShortFields: the quick way through a field finds what the long one does.
+func TestShortFields(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		b := append([]byte{byte(rapid.IntRange(0, 140).Draw(t, "tag")), byte(rapid.IntRange(0, 140).Draw(t, "second"))}, rapid.SliceOfN(rapid.Byte(), 0, 130).Draw(t, "rest")...)
+		b = b[:rapid.IntRange(0, len(b)).Draw(t, "length")]
+		for _, m := range []*message{&eventMessage, &lineMessage, &headerMessage, &cutMessage} {
+			f, rest, ok := m.short(b)
+			if !ok {
+				continue
+			}
+			want, wantRest, err := m.long(b)
+			if err != nil || f.number != want.number || f.num != want.num || !bytes.Equal(f.raw, want.raw) || !bytes.Equal(rest, wantRest) {
+				t.Fatalf("%x: short gives %+v, long %+v (%v)", b, f, want, err)
+			}
+		}
+	})
+}
+
 func BenchmarkDecodeRecord(b *testing.B) {
 	_, records := goldenJournal()
-	var e Event
-	b.ReportAllocs()
-	b.SetBytes(int64(len(records[0])))
-	for b.Loop() {
-		if _, err := DecodeRecord(records[0], &e); err != nil {
-			b.Fatal(err)
-		}
+	for name, decode := range map[string]func([]byte, *Event) (int64, error){"copies": DecodeRecord, "text": DecodeRecordText} {
+		b.Run(name, func(b *testing.B) {
+			var e Event
+			b.ReportAllocs()
+			b.SetBytes(int64(len(records[0])))
+			for b.Loop() {
+				if _, err := decode(records[0], &e); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

@@ -37,3 +37,14 @@ func DecodeRecord(rec []byte, e *Event) (recordUS int64, err error) {
 	}
 	return us, DecodeEvent(ev, e)
 }
+
+// DecodeRecordText is DecodeRecord with one copy of the record instead of one for
+// each of its strings, which become parts of it: who keeps one for long keeps all
+// the record, and does well to clone it.
+func DecodeRecordText(rec []byte, e *Event) (recordUS int64, err error) {
+	us, ev, err := SplitRecord(rec)
+	if err != nil {
+		return 0, err
+	}
+	return us, decodeEvent(ev, string(ev), e)
+}

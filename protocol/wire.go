@@ -62,12 +62,38 @@ type field struct {
 	number protowire.Number
 	num    uint64
 	raw    []byte
+	text   string // raw as part of a string that is there already, see textOf
+}
+
+// textOf is what raw says where text is a string of the same bytes as the message,
+// or as its end: rest is what follows the field. Without text there is none.
+func (f *field) textOf(text string, rest []byte) string {
+	if text == "" {
+		return ""
+	}
+	end := len(text) - len(rest)
+	return text[end-len(f.raw) : end]
+}
+
+// string is raw as a string: a part of the text, else a copy.
+func (f *field) string() string {
+	if f.text != "" {
+		return f.text
+	}
+	return string(f.raw)
 }
 
 // next takes one field off b. What the message does not know is skipped, whatever
 // its wire type. What it knows must have its own wire type: read as another it
 // would be zero, and mean something else.
 func (m *message) next(b []byte) (field, []byte, error) {
+	if f, rest, ok := m.short(b); ok {
+		return f, rest, nil
+	}
+	return m.long(b)
+}
+
+func (m *message) long(b []byte) (field, []byte, error) {
 	n, typ, k := protowire.ConsumeTag(b)
 	if k < 0 {
 		return field{}, nil, ErrTruncated
@@ -96,4 +122,25 @@ func (m *message) next(b []byte) (field, []byte, error) {
 		return field{}, nil, fmt.Errorf("%w: field %d has wire type %d, want %d", ErrMalformed, n, typ, want)
 	}
 	return f, b[k:], nil
+}
+
+// short takes a field whose tag, and whose number or length, have one byte each:
+// nearly every one. Of anything else it says nothing.
+func (m *message) short(b []byte) (f field, rest []byte, ok bool) {
+	if len(b) < 2 || b[0] < 1<<3 || b[0] >= 0x80 || b[1] >= 0x80 {
+		return f, nil, false
+	}
+	n := protowire.Number(b[0] >> 3)
+	if n > m.last {
+		return f, nil, false
+	}
+	raw := m.bytes>>n&1 != 0
+	switch typ := protowire.Type(b[0] & 7); {
+	case typ == protowire.VarintType && !raw:
+		return field{number: n, num: uint64(b[1])}, b[2:], true
+	case typ == protowire.BytesType && raw && int(b[1]) <= len(b)-2:
+		end := 2 + int(b[1])
+		return field{number: n, raw: b[2:end:end]}, b[end:], true
+	}
+	return f, nil, false
 }

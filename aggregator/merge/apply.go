@@ -36,7 +36,7 @@ func (p *Prepared) Event() *protocol.Event { return &p.event }
 
 // Prepare reads a record.
 func Prepare(record []byte, p *Prepared) {
-	p.recordUS, p.err = protocol.DecodeRecord(record, &p.event)
+	p.recordUS, p.err = protocol.DecodeRecordText(record, &p.event)
 	if p.err == nil {
 		p.content = contentOf(record, &p.event)
 		p.id = protocol.MakeEventID(p.event.Store, p.event.Kind, p.event.DocumentID)
@@ -379,7 +379,7 @@ func (e *Engine) Replay(en *ledger.Entry, hold func(*protocol.Event) string) (*p
 		return nil, nil //nolint:nilnil // there is neither an event nor an error
 	}
 	ev := &e.prepared.event
-	us, err := protocol.DecodeRecord(en.Record, ev)
+	us, err := protocol.DecodeRecordText(en.Record, ev)
 	if err != nil {
 		return nil, fmt.Errorf("replay entry %d: %w", en.Position, err)
 	}

@@ -3,6 +3,7 @@ package merge
 import (
 	"bytes"
 	"fmt"
+	"strings"
 
 	"tillwire/protocol"
 	"tillwire/store/ledger"
@@ -164,6 +165,7 @@ func (e *Engine) internSKU(s protocol.SKU) uint32 {
 	if i, ok := e.skuIndex[s]; ok {
 		return i
 	}
+	s = protocol.SKU(strings.Clone(string(s))) // else the whole record stays with it
 	i := uint32(len(e.skus))
 	e.skus = append(e.skus, s)
 	e.skuIndex[s] = i
@@ -174,6 +176,7 @@ func (e *Engine) internLoc(l protocol.StoreID) uint32 {
 	if i, ok := e.locIndex[l]; ok {
 		return i
 	}
+	l = protocol.StoreID(strings.Clone(string(l)))
 	i := uint32(len(e.locs))
 	e.locs = append(e.locs, l)
 	e.locIndex[l] = i

@@ -2,6 +2,7 @@ package merge
 
 import (
 	"crypto/sha256"
+	"strings"
 
 	"tillwire/protocol"
 	"tillwire/store/ledger"
@@ -78,7 +79,7 @@ func (e *Engine) advance(id ledger.CellID, ev *protocol.Event, by protocol.Quant
 		i++
 	}
 	if i == len(list) {
-		list = append(list, flow{kind: kind, id: key, name: name, sinceUS: ev.EventTime.US})
+		list = append(list, flow{kind: kind, id: key, name: strings.Clone(name), sinceUS: ev.EventTime.US})
 	}
 	f := &list[i]
 	before := max(0, f.open)

@@ -2,6 +2,7 @@ package merge
 
 import (
 	"fmt"
+	"strings"
 
 	"tillwire/protocol"
 )
@@ -68,6 +69,7 @@ func (r *returned) add(k returnKey, q protocol.Quantity) protocol.Quantity {
 		r.sums = map[returnKey]protocol.Quantity{}
 	}
 	if _, known := r.sums[k]; !known {
+		k.sku = protocol.SKU(strings.Clone(string(k.sku)))
 		if len(r.ring) < returnedMax {
 			r.ring = append(r.ring, k)
 		} else {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"hash/fnv"
 	"slices"
+	"strings"
 
 	"tillwire/protocol"
 )
@@ -176,13 +177,14 @@ func (p *place) stated(source, kind string, agents bool) {
 // spoke remembers the first source; one that calls itself "store" is not the store.
 func (p *place) spoke(source string) {
 	if p.first == "" && source != OwnerStore {
-		p.first = source
+		p.first = strings.Clone(source) // a part of a record
 	}
 }
 
 func (b *Book) place(loc protocol.StoreID) *place {
 	p := b.places[loc]
 	if p == nil {
+		loc = protocol.StoreID(strings.Clone(string(loc)))
 		p = &place{location: loc}
 		b.places[loc] = p
 	}

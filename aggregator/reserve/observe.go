@@ -115,7 +115,7 @@ func (r *Record) collect(ev *protocol.Event) bool {
 	case done: // a second receipt of the same order, or the store's own word of it
 		return false
 	}
-	r.Elsewhere = ev.Store
+	r.Elsewhere = protocol.StoreID(strings.Clone(string(ev.Store)))
 	if r.freeReplacements(ev.Store, b) {
 		return true
 	}
