@@ -239,7 +239,7 @@ func (e *Engine) behind(in Input) bool {
 
 func (e *Engine) stage(en ledger.Entry) {
 	if en.Ref == 0 {
-		e.stagedIDs[en.EventID] = len(e.staged)
+		e.stagedIDs.put(e.staged, en.EventID, len(e.staged))
 		t := &e.turns[en.Origin]
 		if en.Epoch > t.epoch || (en.Epoch == t.epoch && en.Seq > t.seq) {
 			*t = turn{en.Epoch, en.Seq}

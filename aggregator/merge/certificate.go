@@ -27,12 +27,12 @@ func (e *Engine) Certificate() string {
 	e.extendDigests()
 	var b []byte
 	for no := range e.digests {
-		if e.stale[uint32(no)] {
+		if e.stale.has(uint32(no)) {
 			e.digests[no], b = e.digestOf(no, b)
 		}
 		sum.add(&e.digests[no])
 	}
-	clear(e.stale)
+	e.stale.clear()
 	out := make([]byte, 0, 32)
 	for _, v := range sum {
 		out = binary.BigEndian.AppendUint64(out, v)
@@ -44,7 +44,7 @@ func (e *Engine) Certificate() string {
 func (e *Engine) extendDigests() {
 	for n := (len(e.cells) + chunkCells - 1) / chunkCells; len(e.digests) < n; {
 		e.digests = append(e.digests, digest{})
-		e.stale[uint32(len(e.digests)-1)] = true
+		e.stale.put(uint32(len(e.digests) - 1))
 	}
 }
 
@@ -53,14 +53,14 @@ func (e *Engine) extendDigests() {
 func (e *Engine) Hash(n int) (left int) {
 	e.extendDigests()
 	var b []byte
-	for no := range e.stale { // in no order: each stands for itself
+	for no := range e.stale.all() {
 		if n--; n < 0 {
 			break
 		}
 		e.digests[no], b = e.digestOf(int(no), b)
-		delete(e.stale, no)
+		e.stale.drop(no)
 	}
-	return len(e.stale)
+	return e.stale.n
 }
 
 func (e *Engine) digestOf(no int, b []byte) (d digest, room []byte) {

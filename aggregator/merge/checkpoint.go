@@ -3,7 +3,6 @@ package merge
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"tillwire/protocol"
 	"tillwire/store/ledger"
@@ -23,15 +22,10 @@ const (
 func (e *Engine) Checkpoint(b *ledger.Batch) {
 	b.Checkpoint = e.head
 	b.Chunks = append(b.Chunks, ledger.Chunk{No: 0, Data: e.encodeMeta()})
-	nos := make([]uint32, 0, len(e.chunks))
-	for no := range e.chunks {
-		nos = append(nos, no)
-	}
-	slices.Sort(nos)
-	for _, no := range nos {
+	for no := range e.chunks.all() {
 		b.Chunks = append(b.Chunks, ledger.Chunk{No: no + 1, Data: e.encodeCells(no)})
 	}
-	clear(e.chunks)
+	e.chunks.clear()
 	e.meta = false
 }
 
@@ -50,7 +44,7 @@ func (e *Engine) encodeCells(no uint32) []byte {
 		if c.extra {
 			w.extra(e.extras[ledger.CellID(id)], e.flows[ledger.CellID(id)])
 		}
-		list := e.anchors[ledger.CellID(id)]
+		list := e.anchorsOf(ledger.CellID(id))
 		w.uint(uint64(len(list)))
 		for i := range list {
 			w.anchor(&list[i])
@@ -166,7 +160,7 @@ func (e *Engine) decodeCells(r *reader, from int) {
 			for i := range list {
 				r.anchor(&list[i])
 			}
-			e.anchors[ledger.CellID(id)] = list
+			e.anchors[ledger.CellID(id)], c.anchored = list, true
 		}
 	}
 }

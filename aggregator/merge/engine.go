@@ -25,6 +25,7 @@ type cell struct {
 	mono     ledger.OriginID // the only journal that moved its on hand; mixed when there are more
 	dirty    bool
 	extra    bool // extras has the cell
+	anchored bool // anchors has it: most cells are asked for them with each movement
 	wild     bool // a movement was merged well before its own time: refolds walk the whole chain
 }
 
@@ -71,24 +72,32 @@ type Engine struct {
 	lineage     lineage
 	turns       []turn                    // per OriginID
 	stores      map[protocol.StoreID]bool // locations where agents journal
-	items       Items                     // nil: no master data
+	asked       struct {
+		loc protocol.StoreID
+		has bool
+	} // the location that HasAgents was asked for last: positions come in runs of one
+	last struct {
+		loc protocol.StoreID
+		li  uint32
+	} // the location interned last
+	items Items // nil: no master data
 
 	pending map[protocol.EventID]ledger.Position // voids that wait for this event
 	voided  map[protocol.EventID]ledger.Position // events that are cancelled, by which void
 
 	head      ledger.Position
 	staged    []ledger.Entry // applied, not yet committed
-	stagedIDs map[protocol.EventID]int
+	stagedIDs idTable
 	newCells  []ledger.Cell
 	newOrigin []ledger.Journal
 	dirty     []ledger.CellID // since TakeDirty
-	chunks    map[uint32]bool // dirty since the last checkpoint
+	chunks    chunkSet        // dirty since the last checkpoint
 	meta      bool            // pending, voided or fulls changed since then
 
-	digests  []digest        // per chunk, for the certificate
-	stale    map[uint32]bool // chunks whose digest is out of date
-	walked   uint64          // entries read by refolds, for the figures
-	returned returned        // quantities taken back per original, for the alarm only
+	digests  []digest // per chunk, for the certificate
+	stale    chunkSet // chunks whose digest is out of date
+	walked   uint64   // entries read by refolds, for the figures
+	returned returned // quantities taken back per original, for the alarm only
 
 	prepared Prepared       // scratch, for records that nobody prepared
 	other    protocol.Event // scratch
@@ -108,7 +117,6 @@ func New(log Log) *Engine {
 		flows: map[ledger.CellID][]flow{}, fulls: map[uint32][]fullCount{}, origins: make([]protocol.Origin, 1), turns: make([]turn, 1),
 		originIndex: map[protocol.Origin]ledger.OriginID{}, lineage: newLineage(), stores: map[protocol.StoreID]bool{},
 		pending: map[protocol.EventID]ledger.Position{}, voided: map[protocol.EventID]ledger.Position{},
-		stagedIDs: map[protocol.EventID]int{}, chunks: map[uint32]bool{}, stale: map[uint32]bool{},
 	}
 }
 
@@ -152,6 +160,7 @@ func (e *Engine) addOrigin(id ledger.OriginID, o protocol.Origin) {
 	e.origins[id] = o
 	e.originIndex[o] = id
 	if !o.IsFeed() {
+		e.asked.loc, e.asked.has = "", false
 		e.stores[o.Store] = true
 	}
 }
@@ -173,7 +182,11 @@ func (e *Engine) internSKU(s protocol.SKU) uint32 {
 }
 
 func (e *Engine) internLoc(l protocol.StoreID) uint32 {
+	if l == e.last.loc && l != "" {
+		return e.last.li
+	}
 	if i, ok := e.locIndex[l]; ok {
+		e.last.loc, e.last.li = e.locs[i], i
 		return i
 	}
 	l = protocol.StoreID(strings.Clone(string(l)))
@@ -194,8 +207,7 @@ func (e *Engine) cellOf(loc protocol.StoreID, sku protocol.SKU) ledger.CellID {
 	e.addCell(id, li, si)
 	e.newCells = append(e.newCells, ledger.Cell{ID: id, Location: e.locs[li], SKU: e.skus[si]})
 	for _, f := range e.fulls[li] {
-		list, _ := addAnchor(e.anchors[id], f.a)
-		e.anchors[id] = list
+		e.addAnchor(id, f.a)
 	}
 	e.touch(id)
 	return id
@@ -216,8 +228,8 @@ func (e *Engine) touch(id ledger.CellID) {
 		c.dirty = true
 		e.dirty = append(e.dirty, id)
 	}
-	e.chunks[uint32(id)/chunkCells] = true
-	e.stale[uint32(id)/chunkCells] = true
+	e.chunks.put(uint32(id) / chunkCells)
+	e.stale.put(uint32(id) / chunkCells)
 }
 
 // read returns an entry, staged or committed.
@@ -253,7 +265,7 @@ func (e *Engine) Holds(p ledger.Position, in *Input) (bool, error) {
 // find looks an event up among staged and committed ones. What stands behind
 // the engine's own head is not there yet: a replay must not see the future.
 func (e *Engine) find(id protocol.EventID) (ledger.Position, [8]byte, bool, error) {
-	if i, ok := e.stagedIDs[id]; ok {
+	if i, ok := e.stagedIDs.find(e.staged, id); ok {
 		return e.staged[i].Position, e.staged[i].Content, true, nil
 	}
 	p, content, ok, err := e.log.Find(id)
@@ -278,7 +290,7 @@ func (e *Engine) Committed() {
 	e.links = nil // the ledger may still hold them
 	e.newCells = e.newCells[:0]
 	e.newOrigin = e.newOrigin[:0]
-	clear(e.stagedIDs)
+	e.stagedIDs.clear()
 }
 
 // Cell is a position as others see it.
@@ -300,7 +312,7 @@ type Cell struct {
 func (e *Engine) Cell(id ledger.CellID) Cell {
 	c := &e.cells[id]
 	out := Cell{ID: id, Location: e.locs[c.loc], SKU: e.skus[c.sku], OnHand: c.onHand, LastUS: c.lastUS}
-	if list := e.anchors[id]; len(list) > 0 {
+	if list := e.anchorsOf(id); len(list) > 0 {
 		out.Anchored, out.CountedUS = true, list[0].countedUS
 	}
 	if c.extra {
@@ -334,6 +346,19 @@ func (e *Engine) At(loc protocol.StoreID, fn func(Cell)) {
 	}
 }
 
+// anchorsOf lists a cell's candidate anchors, greatest first.
+func (e *Engine) anchorsOf(id ledger.CellID) []anchor {
+	if !e.cells[id].anchored {
+		return nil
+	}
+	return e.anchors[id]
+}
+
+func (e *Engine) addAnchor(id ledger.CellID, a anchor) {
+	e.cells[id].anchored = true
+	e.anchors[id], _ = addAnchor(e.anchors[id], a)
+}
+
 // extraOf makes room for a cell's rarer numbers.
 func (e *Engine) extraOf(id ledger.CellID) *extra {
 	c := &e.cells[id]
@@ -351,7 +376,12 @@ func (e *Engine) Cells() int { return len(e.cells) - 1 }
 func (e *Engine) FromFeed(o ledger.OriginID) bool { return e.origins[o].IsFeed() }
 
 // HasAgents tells whether an agent journals at a location.
-func (e *Engine) HasAgents(loc protocol.StoreID) bool { return e.stores[loc] }
+func (e *Engine) HasAgents(loc protocol.StoreID) bool {
+	if loc != e.asked.loc {
+		e.asked.loc, e.asked.has = loc, e.stores[loc]
+	}
+	return e.asked.has
+}
 
 // Pending is how many voids wait for their originals.
 func (e *Engine) Pending() int { return len(e.pending) }

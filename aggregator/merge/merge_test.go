@@ -293,7 +293,7 @@ func checkDerivedWith(t tester, w *world, items Items) {
 		t.Fatalf("replay differs (-live +replay):\n%s", d)
 	}
 	b := &ledger.Batch{}
-	w.eng.chunks[0] = true
+	w.eng.chunks.put(0)
 	w.eng.Checkpoint(b)
 	back := New(w.log)
 	back.Register(w.journals)

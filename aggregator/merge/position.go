@@ -100,7 +100,7 @@ func (e *Engine) move(id ledger.CellID, at *place, doc *protocol.Event, f *Effec
 	if !c.wild && e.lineage.ahead(at, mergedUS) {
 		c.wild = true
 	}
-	if list := e.anchors[id]; len(list) > 0 {
+	if list := e.anchorsOf(id); len(list) > 0 {
 		if in, _ := e.lineage.inside(&list[0], at); in {
 			return
 		}
@@ -175,8 +175,7 @@ func zeroLine(ev *protocol.Event) *protocol.Line {
 }
 
 func (e *Engine) putAnchor(id ledger.CellID, a anchor) {
-	list, _ := addAnchor(e.anchors[id], a)
-	e.anchors[id] = list
+	e.addAnchor(id, a)
 	e.cells[id].lastUS = max(e.cells[id].lastUS, a.countedUS)
 }
 
@@ -226,7 +225,7 @@ func (e *Engine) zeroRest(en *ledger.Entry, at *place, ev *protocol.Event) {
 //
 // Cells with a movement that was (a clock ran ahead) are walked whole.
 func (e *Engine) refold(id ledger.CellID, from ledger.Position) error {
-	list := e.anchors[id]
+	list := e.anchorsOf(id)
 	if len(list) == 0 {
 		return nil
 	}
