@@ -410,6 +410,9 @@ func (i *Ingest) decide(ctx context.Context, id string, do func(*Ingest, *protoc
 	var x protocol.Exception
 	var refused error
 	err := i.call(ctx, func(i *Ingest, nowUS int64) error {
+		if err := i.land(); err != nil { // what is on its way may be about it
+			return err
+		}
 		found, err := i.o.Ledger.Exception(id)
 		switch {
 		case err != nil:
@@ -437,6 +440,9 @@ func (i *Ingest) decide(ctx context.Context, id string, do func(*Ingest, *protoc
 func (i *Ingest) SpendFact(ctx context.Context, key string, value []byte) (bool, error) {
 	spent := false
 	err := i.call(ctx, func(i *Ingest, _ int64) error {
+		if err := i.land(); err != nil { // it may be on its way
+			return err
+		}
 		_, err := i.o.Ledger.Fact(key)
 		if !errors.Is(err, ledger.ErrNotFound) {
 			return err

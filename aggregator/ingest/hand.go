@@ -23,6 +23,10 @@ func (i *Ingest) Turn() (worked bool, err error) {
 	for {
 		it, ok := i.queue.take()
 		if !ok {
+			if err := i.land(); err != nil {
+				i.fail(err)
+				return true, err
+			}
 			return worked, nil
 		}
 		if err := i.batch(it); err != nil {

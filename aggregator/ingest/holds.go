@@ -16,7 +16,7 @@ func (i *Ingest) tell(o protocol.Origin, nowUS int64) {
 	for n := range list {
 		m := &list[n]
 		m.V, m.Gen, m.Rev, m.Part, m.Parts = protocol.Version, i.generation.Load(), rev, n, len(list)
-		i.down(o, protocol.DnHolds, m)
+		i.later(o, protocol.DnHolds, m)
 	}
 }
 

@@ -130,8 +130,14 @@ type Ingest struct {
 	turns      turns
 	others     atomic.Pointer[map[speaks]protocol.Origin]
 
+	flight  *flight // the batch that is on its way; nil: none
+	commits chan *flight
+	landed  chan error
+
 	// of the open batch
 	owed       []*session
+	ordered    []protocol.Origin // agents whose orders changed
+	letters    []letter
 	replies    []func(error)
 	exceptions []protocol.Exception
 	facts      []ledger.Fact
@@ -152,6 +158,7 @@ type Ingest struct {
 type item struct {
 	bytes  int
 	bulk   bool                               // waits its turn behind other stores' bulk
+	alone  bool                               // ends its batch, and nothing is folded until that is durable
 	ticket uint64                             // in the order of arrival
 	frame  *framed                            // what do needs read; nil: no frame
 	do     func(i *Ingest, nowUS int64) error // error: the ledger failed
@@ -173,6 +180,7 @@ func Open(o Options) (*Ingest, error) {
 	}
 	i := &Ingest{
 		o: o, sessions: map[protocol.Origin]*session{}, stores: map[protocol.StoreID][]*session{}, queue: newQueue(), done: make(chan struct{}),
+		commits: make(chan *flight, 1), landed: make(chan error, 1),
 	}
 	eng, marks, err := Load(o.Ledger, o.Rules)
 	if err != nil {
@@ -251,31 +259,37 @@ func (i *Ingest) Run(ctx context.Context) error {
 	for range preparers() {
 		readers.Go(func() { i.queue.readAhead(reading) })
 	}
+	readers.Go(i.commitAll)
 	defer func() {
 		stop()
+		close(i.commits)
 		readers.Wait()
 	}()
 	i.expiry = time.NewTimer(time.Hour)
 	defer i.expiry.Stop()
 	i.rearm()
 	for {
+		var err error
 		select {
 		case <-ctx.Done():
 			return i.finish()
 		case <-i.expiry.C: // for those who look; decisions see an expiry by themselves
-			if err := i.batch(item{do: func(*Ingest, int64) error { return nil }}); err != nil {
-				return err
+			err = i.batch(item{do: func(*Ingest, int64) error { return nil }})
+		case err = <-i.landed:
+			if err = i.arrived(err); err != nil {
+				i.fail(err)
 			}
 		case <-i.queue.wake:
-			for ctx.Err() == nil {
-				it, ok := i.queue.take()
-				if !ok {
-					break
-				}
-				if err := i.batch(it); err != nil {
-					return err
-				}
+		}
+		for err == nil && ctx.Err() == nil { // whatever woke us: next takes wakes too
+			it, ok := i.queue.take()
+			if !ok {
+				break
 			}
+			err = i.batch(it)
+		}
+		if err != nil {
+			return err
 		}
 	}
 }
@@ -289,6 +303,10 @@ func (i *Ingest) finish() error {
 				return err
 			}
 			continue
+		}
+		if err := i.land(); err != nil {
+			i.fail(err)
+			return err
 		}
 		if i.eng.Head() == i.checkpoint {
 			return nil
@@ -305,38 +323,101 @@ func (i *Ingest) finish() error {
 	}
 }
 
-// batch does the first item and whatever else waits, commits, and answers.
+// batch does the first item and whatever else waits, while the batch before is on
+// its way to the disk, and sends its own after it.
 func (i *Ingest) batch(first item) error {
+	nowUS, alone, err := i.fold(first)
+	if err == nil {
+		err = i.settle(nowUS)
+	}
+	if err == nil {
+		err = i.land()
+	}
+	var f *flight
+	if err == nil {
+		f, err = i.seal(nowUS)
+	}
+	if err == nil {
+		err = i.launch(f)
+	}
+	if err == nil && alone {
+		err = i.land()
+	}
+	if err != nil {
+		i.fail(err)
+		return err
+	}
+	i.rearm()
+	return nil
+}
+
+// fold does items until a batch is full. While the disk is busy with the batch
+// before, it waits for more: nothing can be written anyway.
+func (i *Ingest) fold(first item) (nowUS int64, alone bool, err error) {
+	nowUS = i.tick()
+	bytes := 0
+	for it, n := first, 1; ; n++ {
+		i.queued.Add(-int64(it.bytes))
+		bytes += it.bytes
+		if err := it.do(i, nowUS); err != nil {
+			return nowUS, false, err
+		}
+		if it.alone || i.entries >= batchEventsMax || bytes >= batchBytesMax || n >= i.itemsMax() {
+			return nowUS, it.alone, nil
+		}
+		var ok, waited bool
+		if it, ok, waited, err = i.next(); !ok {
+			return nowUS, false, err
+		}
+		if waited {
+			nowUS = i.tick()
+		}
+	}
+}
+
+// next gives the next item of the open batch. None is left where nothing waits and
+// the disk is idle.
+func (i *Ingest) next() (it item, ok, waited bool, err error) {
+	for {
+		select {
+		case err := <-i.landed:
+			if err := i.arrived(err); err != nil {
+				return it, false, waited, err
+			}
+		default:
+		}
+		if it, ok = i.queue.take(); ok || i.flight == nil || i.hand {
+			return it, ok, waited, nil
+		}
+		waited = true
+		select {
+		case <-i.queue.wake:
+		case err := <-i.landed:
+			if err := i.arrived(err); err != nil {
+				return it, false, waited, err
+			}
+		}
+	}
+}
+
+// itemsMax is how many items a batch has at most. By hand it is few, so that folds
+// run ahead of commits in simulations too.
+func (i *Ingest) itemsMax() int {
+	if i.hand {
+		return batchItemsHand
+	}
+	return batchItemsMax
+}
+
+// tick sets the time at which what follows is merged.
+func (i *Ingest) tick() int64 {
 	nowUS := max(i.o.Now().UnixMicro(), i.lastUS) // entries' merge times never fall: refolds rely on it
 	i.lastUS = nowUS
 	i.eng.Book.Advance(nowUS)
 	if s := i.set; s != nil && s.UntilUS != 0 && nowUS >= s.UntilUS {
 		i.compile(nowUS)
 	}
-	bytes := 0
-	for it, ok, n := first, true, 1; ok; n++ {
-		i.queued.Add(-int64(it.bytes))
-		bytes += it.bytes
-		if err := it.do(i, nowUS); err != nil {
-			i.fail(err)
-			return err
-		}
-		if i.entries >= batchEventsMax || bytes >= batchBytesMax || n >= batchItemsMax {
-			break
-		}
-		it, ok = i.queue.take()
-	}
-	err := i.settle(nowUS)
-	if err == nil {
-		err = i.commit()
-	}
-	if err != nil {
-		i.fail(err)
-		return err
-	}
-	i.answer(nowUS)
-	i.rearm()
-	return nil
+	return nowUS
 }
 
 // rearm wakes the writer when the next hold expires.
@@ -356,78 +437,7 @@ func (i *Ingest) until(us int64, most time.Duration) time.Duration {
 	return min(most, max(time.Duration(us-i.o.Now().UnixMicro())*time.Microsecond, time.Millisecond))
 }
 
-// commit makes the batch durable. Crash before: nothing of it happened, agents
-// send again. Crash after: agents send again and are told that it is merged.
-func (i *Ingest) commit() error {
-	b := &ledger.Batch{Exceptions: i.exceptions, Facts: i.facts}
-	i.eng.TakeStaged(b)
-	for _, s := range i.owed {
-		if s.moved() {
-			b.Marks = append(b.Marks, s.pending())
-		}
-	}
-	if uint64(i.eng.Head()-i.checkpoint) >= i.o.CheckpointEvery {
-		if err := i.eng.checkpoint(b); err != nil {
-			return err
-		}
-	}
-	if len(b.Entries)+len(b.Marks)+len(b.Exceptions)+len(b.Facts)+len(b.Journals)+len(b.Chunks) == 0 {
-		return nil
-	}
-	start := i.o.Now()
-	if err := i.o.Ledger.Commit(context.Background(), b); err != nil {
-		return fmt.Errorf("commit batch of %d events: %w", len(b.Entries), err)
-	}
-	if b.Checkpoint != 0 {
-		i.checkpoint = b.Checkpoint
-	}
-	i.eng.Committed()
-	i.n.commits.Add(1)
-	i.n.events.Add(uint64(len(b.Entries)))
-	i.n.commitUS.Add(uint64(i.o.Now().Sub(start).Microseconds()))
-	i.n.pending.Store(uint64(i.eng.Pending()))
-	i.n.cells.Store(uint64(i.eng.Cells()))
-	return nil
-}
-
-// answer publishes the positions and sends what is owed: the ledger has it all.
-func (i *Ingest) answer(batchUS int64) {
-	i.publish()
-	nowUS := i.o.Now().UnixMicro()
-	i.weigh(nowUS)
-	for _, s := range i.owed {
-		i.send(s, nowUS)
-		if s.merged > 0 || s.welcome != nil {
-			i.o.Merged(s.origin, s.mark, s.merged)
-		} else if s.mark.SafeSeq != s.was.SafeSeq && i.o.Safe != nil {
-			i.o.Safe(s.origin, s.mark.SafeSeq)
-		}
-		s.settled()
-	}
-	i.tellStores(batchUS)
-	i.o.Shown(i.eng.Head())
-	for _, r := range i.replies {
-		r(nil)
-	}
-	i.clear()
-}
-
-// publish shows the positions that changed, in stock or in what is held.
-func (i *Ingest) publish() {
-	i.cells = i.cells[:0]
-	for _, list := range [][]reserve.Key{i.held, i.laned} {
-		for _, k := range list {
-			if c, ok := i.eng.CellAt(k.Location, k.SKU); ok {
-				i.cells = append(i.cells, i.position(c))
-			}
-		}
-	}
-	i.eng.TakeDirty(func(c merge.Cell) { i.cells = append(i.cells, i.position(c)) })
-	if len(i.cells) > 0 {
-		i.o.Cells(i.cells)
-	}
-}
-
+// send writes what a session is owed.
 func (i *Ingest) send(s *session, nowUS int64) {
 	if s.origin.IsFeed() {
 		return
@@ -435,14 +445,14 @@ func (i *Ingest) send(s *session, nowUS int64) {
 	if w := s.welcome; w != nil {
 		w.Node, w.Credit, w.Generation, w.ServerUS = i.o.Node, 1, i.generation.Load(), nowUS
 		w.MergedSeq, w.ChainMerged, w.SafeSeq = s.mark.Seq, s.mark.Chain, s.mark.SafeSeq
-		i.down(s.address(), protocol.DnWelcome, w)
+		i.later(s.address(), protocol.DnWelcome, w)
 		i.tell(s.address(), nowUS)
 		i.order(s.address(), true, nowUS)
 	}
 	if s.echoUS != 0 || s.nack != protocol.NackNone {
 		credit, pace := i.turns.share(s)
 		a := s.ack(credit, pace, nowUS)
-		i.down(s.address(), protocol.DnAck, &a)
+		i.later(s.address(), protocol.DnAck, &a)
 	}
 }
 
@@ -457,18 +467,17 @@ func (i *Ingest) down(o protocol.Origin, ch protocol.Channel, m any) {
 	}
 }
 
-func (i *Ingest) clear() {
-	i.owed, i.replies, i.exceptions, i.facts, i.entries = i.owed[:0], i.replies[:0], nil, nil, 0
-	i.held, i.laned, i.rejected = i.held[:0], i.laned[:0], i.rejected[:0]
-}
-
 // fail tells everyone who waits that nothing is known to be durable.
 func (i *Ingest) fail(err error) {
 	i.o.Log.Error().Err(err).Msg("ledger failed; ingest stops, the ledger must be reopened")
-	for _, r := range i.replies {
+	replies := i.replies
+	if f := i.flight; f != nil {
+		replies = append(f.replies, replies...)
+	}
+	for _, r := range replies {
 		r(err)
 	}
-	i.clear()
+	i.replies = nil
 }
 
 // owe notes that a session must be told something after the commit.

@@ -7,6 +7,7 @@ const (
 	preparedMax      = 32 // frames whose records are read ahead of the writer: some 0.5 MiB each
 	batchEventsMax   = 8192
 	batchItemsMax    = 4096
+	batchItemsHand   = 4  // by hand
 	bulkEvery        = 64 // items, of which one is bulk whatever else waits
 	batchBytesMax    = 8 << 20
 	drainBacklog     = 2_000 // a HELLO with more than this waiting is a drain

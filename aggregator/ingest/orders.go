@@ -62,10 +62,10 @@ func (i *Ingest) order(o protocol.Origin, begin bool, nowUS int64) {
 	}
 	d, commands := x.Due(begin, nowUS)
 	if d != nil {
-		i.down(o, protocol.DnDesired, d)
+		i.later(o, protocol.DnDesired, d)
 	}
 	for n := range commands {
-		i.down(o, protocol.DnCommand, &commands[n])
+		i.later(o, protocol.DnCommand, &commands[n])
 	}
 }
 
@@ -126,11 +126,7 @@ func (i *Ingest) withOrders(ctx context.Context, o protocol.Origin, begin bool, 
 				return err
 			}
 			if s.live {
-				i.replies = append(i.replies, func(err error) { // after the commit: durable first
-					if err == nil {
-						i.order(s.address(), false, nowUS)
-					}
-				})
+				i.ordered = append(i.ordered, s.address())
 			}
 		}
 		return nil

@@ -120,7 +120,7 @@ func (i *Ingest) Freeze(ctx context.Context, fn func(stateHash string) error) er
 		}
 	}
 	done := make(chan error, 1)
-	err := i.enqueue(item{do: func(i *Ingest, _ int64) error {
+	err := i.enqueue(item{alone: true, do: func(i *Ingest, _ int64) error {
 		i.replies = append(i.replies, func(err error) {
 			if err == nil {
 				err = fn(i.eng.Certificate())

@@ -312,6 +312,9 @@ func (i *Ingest) adopt(a *reconcile.Adoption, note string, nowUS int64) error {
 }
 
 func (i *Ingest) approveAll(ids []string, nowUS int64) error {
+	if err := i.land(); err != nil { // what is on its way may be about them
+		return err
+	}
 	for _, id := range ids {
 		x, err := i.o.Ledger.Exception(id)
 		if err != nil {
@@ -329,6 +332,9 @@ func (i *Ingest) approveAll(ids []string, nowUS int64) error {
 }
 
 func (i *Ingest) discard(ids []string, note string, nowUS int64) error {
+	if err := i.land(); err != nil { // what is on its way may be about them
+		return err
+	}
 	for _, id := range ids {
 		x, err := i.o.Ledger.Exception(id)
 		if err != nil {

@@ -391,9 +391,7 @@ func (e *Engine) Replay(en *ledger.Entry, hold func(*protocol.Event) string) (*p
 	if out.Verdict != Merged || out.Position != en.Position {
 		return nil, fmt.Errorf("replay entry %d: %w: folded to position %d (%s)", en.Position, ledger.ErrCorrupt, out.Position, out.Code)
 	}
-	links := e.links
-	e.Committed()
-	e.links = links[:0] // nobody holds those of an entry that was read: a start would allocate a piece for each
+	e.forget()
 	return ev, nil
 }
 

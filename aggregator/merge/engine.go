@@ -86,8 +86,10 @@ type Engine struct {
 	voided  map[protocol.EventID]ledger.Position // events that are cancelled, by which void
 
 	head      ledger.Position
-	staged    []ledger.Entry // applied, not yet committed
+	staged    []ledger.Entry // applied, not yet taken
 	stagedIDs idTable
+	flight    []ledger.Entry // taken, not yet known to be committed
+	flightIDs idTable
 	newCells  []ledger.Cell
 	newOrigin []ledger.Journal
 	dirty     []ledger.CellID // since TakeDirty
@@ -232,14 +234,16 @@ func (e *Engine) touch(id ledger.CellID) {
 	e.stale.put(uint32(id) / chunkCells)
 }
 
-// read returns an entry, staged or committed.
+// read returns an entry: staged, on its way to the log, or in it.
 func (e *Engine) read(p ledger.Position) (ledger.Entry, error) {
-	if n := len(e.staged); n > 0 && p >= e.staged[0].Position {
-		i := int(p - e.staged[0].Position)
-		if i >= n {
-			return ledger.Entry{}, fmt.Errorf("read entry %d: %w", p, ledger.ErrNotFound)
+	for _, list := range [2][]ledger.Entry{e.staged, e.flight} {
+		if n := len(list); n > 0 && p >= list[0].Position {
+			i := int(p - list[0].Position)
+			if i >= n {
+				return ledger.Entry{}, fmt.Errorf("read entry %d: %w", p, ledger.ErrNotFound)
+			}
+			return list[i], nil
 		}
-		return e.staged[i], nil
 	}
 	return e.log.Read(p)
 }
@@ -262,11 +266,15 @@ func (e *Engine) Holds(p ledger.Position, in *Input) (bool, error) {
 	return en.Origin == in.Origin && en.Seq == in.Seq && bytes.Equal(en.Record, in.Record), nil
 }
 
-// find looks an event up among staged and committed ones. What stands behind
+// find looks an event up among staged ones, those on their way to the log, and
+// those in it. What stands behind
 // the engine's own head is not there yet: a replay must not see the future.
 func (e *Engine) find(id protocol.EventID) (ledger.Position, [8]byte, bool, error) {
 	if i, ok := e.stagedIDs.find(e.staged, id); ok {
 		return e.staged[i].Position, e.staged[i].Content, true, nil
+	}
+	if i, ok := e.flightIDs.find(e.flight, id); ok {
+		return e.flight[i].Position, e.flight[i].Content, true, nil
 	}
 	p, content, ok, err := e.log.Find(id)
 	if err != nil {
@@ -275,22 +283,34 @@ func (e *Engine) find(id protocol.EventID) (ledger.Position, [8]byte, bool, erro
 	return p, content, ok && p <= e.head, nil
 }
 
-// TakeStaged hands what was applied since the last call to the caller, who
-// commits it. When the commit fails, the engine must be thrown away.
+// TakeStaged hands what was applied since the last call to the caller, who commits
+// it and then says Committed; what is applied meanwhile belongs to the next batch.
+// One batch at a time is on its way. When its commit fails, the engine must be
+// thrown away, and with it what was applied on top.
 func (e *Engine) TakeStaged(b *ledger.Batch) {
-	b.Entries = append(b.Entries, e.staged...)
+	b.Entries = e.staged[:len(e.staged):len(e.staged)]
 	b.Cells = append(b.Cells, e.newCells...)
 	b.Journals = append(b.Journals, e.newOrigin...)
+	e.newCells, e.newOrigin = e.newCells[:0], e.newOrigin[:0]
+	e.flight, e.staged = e.staged, e.flight[:0] // room of the batch before the last one
+	e.flightIDs, e.stagedIDs = e.stagedIDs, e.flightIDs
+	e.links = nil // the batch holds them
 }
 
 // Committed forgets what TakeStaged gave: the log has it now.
 func (e *Engine) Committed() {
+	clear(e.flight)
+	e.flight = e.flight[:0]
+	e.flightIDs.clear()
+}
+
+// forget drops what a replay applied: it came from the log.
+func (e *Engine) forget() {
 	clear(e.staged)
 	e.staged = e.staged[:0]
-	e.links = nil // the ledger may still hold them
-	e.newCells = e.newCells[:0]
-	e.newOrigin = e.newOrigin[:0]
 	e.stagedIDs.clear()
+	e.newCells, e.newOrigin = e.newCells[:0], e.newOrigin[:0]
+	e.links = e.links[:0] // nobody holds those of an entry that was read: a start would allocate a piece for each
 }
 
 // Cell is a position as others see it.

@@ -48,7 +48,7 @@ var plants = []plant{
 	{"rollback-is-not-seen", "aggregator/ingest/session_core.go", "	case m.Seq > h.Head:\n", "	case m.Seq > h.Head && !planted(\"rollback-is-not-seen\"):\n"},
 	{"merged-counts-as-safe", "aggregator/ingest/session_core.go", "	if !s.backed {\n", "	if !s.backed || planted(\"merged-counts-as-safe\") {\n"},
 	{"idle-stores-are-not-told", "aggregator/ingest/session_core.go", "	case !s.live:\n		return protocol.NackNoSession\n	case lease", "	case planted(\"idle-stores-are-not-told\"):\n		return protocol.NackNone\n	case !s.live:\n		return protocol.NackNoSession\n	case lease"},
-	{"answer-before-commit", "aggregator/ingest/ingest.go", "	err := i.settle(nowUS)\n	if err == nil {\n", "	err := i.settle(nowUS)\n	if planted(\"answer-before-commit\") {\n		for _, s := range i.owed {\n			i.send(s, nowUS)\n		}\n	}\n	if err == nil {\n"},
+	{"answer-before-commit", "aggregator/ingest/flight.go", "	i.address(f, batchUS)\n", "	if i.address(f, batchUS); planted(\"answer-before-commit\") {\n		i.post(f.letters)\n	}\n"},
 	{"poison-blocks-its-store", "aggregator/ingest/door.go", "		lastUS = max(lastUS, out.RecordUS)\n		if out.Verdict", "		if out.Verdict == merge.Parked && planted(\"poison-blocks-its-store\") {\n			i.nack(s, protocol.NackMalformed)\n			return nil\n		}\n		lastUS = max(lastUS, out.RecordUS)\n		if out.Verdict"},
 	{"older-ledger-keeps-its-generation", "aggregator/ingest/safe.go", "	i.generation.Store(g)\n	i.facts = append", "	if planted(\"older-ledger-keeps-its-generation\") {\n		return\n	}\n	i.generation.Store(g)\n	i.facts = append"},
 
