@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -205,5 +206,47 @@ func TestDamagedDumpsAreTold(t *testing.T) {
 	}
 	if err := loader.Finish(); !errors.Is(err, ledger.ErrCorrupt) {
 		t.Errorf("a ledger without state is finished: %v", err)
+	}
+}
+
+// TestSnapshotDoesNotStopCommits: while a copy is being taken the ledger grows to
+// many times its size.
+func TestSnapshotDoesNotStopCommits(t *testing.T) {
+	if mapBytes(0) == 0 {
+		t.Skip("this system has no room to map ahead")
+	}
+	l := mustOpen(t, Options{Path: filepath.Join(t.TempDir(), "l.db")})
+	s := newBenchSource()
+	if err := l.Commit(context.Background(), &ledger.Batch{Journals: s.journals()}); err != nil {
+		t.Fatal(err)
+	}
+	snap, err := l.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		for range 20 {
+			if err := l.Commit(context.Background(), s.batch(1000, 100)); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("commits wait for the snapshot")
+	}
+	snap.Close()
+	if t.Failed() {
+		<-done
+	}
+	if l.Head() != 20_000 || snap.Head != 0 {
+		t.Errorf("head %d, snapshot's %d", l.Head(), snap.Head)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
@@ -62,7 +63,8 @@ func syncDir(dir string) error {
 
 func openFile(path string, readOnly bool) (db *bbolt.DB, err error) {
 	defer guard(&err)
-	if info, err := os.Stat(path); err != nil {
+	info, err := os.Stat(path)
+	if err != nil {
 		return nil, err
 	} else if info.Size() == 0 {
 		return nil, fmt.Errorf("%w: file has 0 bytes, want at least 2 pages", ledger.ErrCorrupt)
@@ -73,7 +75,7 @@ func openFile(path string, readOnly bool) (db *bbolt.DB, err error) {
 		}
 	}
 	db, err = bbolt.Open(path, 0o600, &bbolt.Options{
-		Timeout: openTimeout, FreelistType: bbolt.FreelistMapType, NoFreelistSync: true, ReadOnly: readOnly,
+		Timeout: openTimeout, FreelistType: bbolt.FreelistMapType, NoFreelistSync: true, ReadOnly: readOnly, InitialMmapSize: mapBytes(info.Size()),
 	})
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
@@ -155,4 +157,17 @@ func guard(err *error) {
 	if r := recover(); r != nil { //nolint:revive // every caller defers guard
 		*err = fmt.Errorf("%w: %v", ledger.ErrCorrupt, r)
 	}
+}
+
+// mapBytes is how much of the file is mapped at once: room that it may grow into.
+// bbolt maps a file anew when it outgrows its map, and must wait for every open
+// transaction to do so: a backup's snapshot would stop the writer for minutes. Its
+// maintainers' remedy is to map more than there is (DB.Begin, Options.InitialMmapSize).
+// It costs address space alone; on Windows it would be the file's size, and a system
+// of 32 bits has not the room: there a map grows as bbolt sees fit.
+func mapBytes(fileSize int64) int {
+	if runtime.GOOS == "windows" || strconv.IntSize < 64 {
+		return 0
+	}
+	return int(fileSize + mapAheadBytes)
 }

@@ -42,5 +42,8 @@ const (
 
 	fillAppend    = 0.95 // of pages in buckets that only grow at their end
 	openTimeout   = 2 * time.Second
+	growBytesMin  = 64 << 10
+	growBytesMax  = 64 << 20
+	mapAheadBytes = 64 << 30 // address space that the file may grow into before it is mapped anew
 	formatVersion = 1
 )

@@ -140,7 +140,12 @@ func (l *Ledger) view(fn func(*bbolt.Tx) error) (err error) {
 func (l *Ledger) update(fn func(*bbolt.Tx) error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer guard(&err)
-	return l.db.Update(fn)
+	return l.db.Update(func(tx *bbolt.Tx) error {
+		// Each growth costs a sync: by half of what there is, as a map that doubles
+		// would have it, a small file stays small and a large one grows seldom.
+		l.db.AllocSize = int(min(max(tx.Size()/2, growBytesMin), growBytesMax))
+		return fn(tx)
+	})
 }
 
 // load reads what is kept in memory.
