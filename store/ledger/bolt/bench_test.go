@@ -367,7 +367,7 @@ func BenchmarkUpkeep(b *testing.B) {
 		for i := range 4000 {
 			batch.Entries = append(batch.Entries, numbered(l.Head()+1+ledger.Position(i)))
 		}
-		full, merging := len(l.hot) >= l.opts.IDsHot, len(l.keep.merges) > 0
+		full, merging := l.hot.len() >= l.opts.IDsHot, len(l.keep.merges) > 0
 		start := time.Now()
 		if err := l.upkeep(len(batch.Entries)); err != nil {
 			b.Fatal(err)

@@ -237,7 +237,7 @@ func (l *Ledger) publish(b *ledger.Batch, opened int) {
 	l.mu.Lock()
 	for i := range b.Entries {
 		if e := &b.Entries[i]; e.Ref == 0 {
-			l.hot[e.EventID] = hotID{pos: uint64(e.Position), content: e.Content}
+			l.hot.put(idEntry{id: e.EventID, content: e.Content, pos: uint64(e.Position)})
 		}
 	}
 	for i := range b.Marks {

@@ -255,8 +255,8 @@ func TestRunsStayFew(t *testing.T) {
 			n[r.tier]++
 			most[r.tier] = max(most[r.tier], n[r.tier])
 		}
-		if len(l.hot) > 64 || len(l.keep.dead) > 16 {
-			t.Fatalf("%d hot ids, %d dead runs", len(l.hot), len(l.keep.dead))
+		if l.hot.len() > 64 || len(l.keep.dead) > 16 {
+			t.Fatalf("%d hot ids, %d dead runs", l.hot.len(), len(l.keep.dead))
 		}
 	}
 	if len(most) < 4 {
@@ -271,8 +271,8 @@ func TestRunsStayFew(t *testing.T) {
 	for _, r := range l.runs {
 		total += r.count
 	}
-	if total+uint64(len(l.hot)) != uint64(l.Head()) {
-		t.Fatalf("%d ids in runs and %d hot, want %d", total, len(l.hot), l.Head())
+	if total+uint64(l.hot.len()) != uint64(l.Head()) {
+		t.Fatalf("%d ids in runs and %d hot, want %d", total, l.hot.len(), l.Head())
 	}
 	for p := ledger.Position(1); p <= l.Head(); p += 3 {
 		if got, _, ok, err := l.Find(numbered(p).EventID); got != p || !ok || err != nil {

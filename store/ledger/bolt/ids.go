@@ -24,11 +24,6 @@ import (
 // log at Open. A run is sorted and never changed; a filter in memory keeps most
 // lookups of unknown ids from the disk.
 
-type hotID struct {
-	pos     uint64
-	content [8]byte
-}
-
 // run is a sorted run as it is kept in memory.
 type run struct {
 	runHead
@@ -50,12 +45,13 @@ func partKey(kind byte, no uint64) []byte {
 // Find implements ledger.Ledger. Of an id that was committed twice, against the
 // contract, it tells the newest.
 func (l *Ledger) Find(id protocol.EventID) (p ledger.Position, content [8]byte, ok bool, err error) {
-	h1, h2 := bloomHash(id)
 	l.mu.RLock()
-	if h, ok := l.hot[id]; ok {
+	if h := l.hot.find(&id); h != nil {
+		p, content = ledger.Position(h.pos), h.content
 		l.mu.RUnlock()
-		return ledger.Position(h.pos), h.content, true, nil
+		return p, content, true, nil
 	}
+	h1, h2 := bloomHash(id)
 	for i, r := range l.runs {
 		if r.bloom.has(h1, h2) {
 			e, ok, err := l.findInRuns(l.runs[i:], id, h1, h2) // unlocks mu
@@ -239,9 +235,9 @@ func (l *Ledger) loadHot() error {
 	}
 	return l.Scan(ledger.Position(sealedTo)+1, func(e *ledger.Entry) error {
 		if e.Ref == 0 {
-			l.hot[e.EventID] = hotID{pos: uint64(e.Position), content: e.Content}
+			l.hot.put(idEntry{id: e.EventID, content: e.Content, pos: uint64(e.Position)})
 		}
-		if l.opts.ReadOnly || len(l.hot) < 2*l.opts.IDsHot {
+		if l.opts.ReadOnly || l.hot.len() < 2*l.opts.IDsHot {
 			return nil
 		}
 		return l.seal(uint64(e.Position))

@@ -87,7 +87,7 @@ type Ledger struct {
 	// it while holding mu, so that it sees the runs that it knows.
 	mu     sync.RWMutex
 	marks  map[protocol.Origin]*markState
-	hot    map[protocol.EventID]hotID
+	hot    hotIDs
 	runs   []*run // newest first; the slice is replaced, never changed
 	openEx int    // exceptions in state open
 }
@@ -117,13 +117,13 @@ func Open(opts Options) (*Ledger, error) {
 	}
 	l := &Ledger{
 		opts: opts, db: db, pageSize: int64(db.Info().PageSize),
-		marks: map[protocol.Origin]*markState{}, hot: make(map[protocol.EventID]hotID, opts.IDsHot),
+		marks: map[protocol.Origin]*markState{}, hot: newHotIDs(opts.IDsHot),
 	}
 	if err := l.load(); err != nil {
 		_ = db.Close()
 		return nil, fmt.Errorf("open ledger %s: %w", opts.Path, err)
 	}
-	opts.Log.Info().Uint64("head", l.head.Load()).Int("ids_hot", len(l.hot)).Int("runs", len(l.runs)).
+	opts.Log.Info().Uint64("head", l.head.Load()).Int("ids_hot", l.hot.len()).Int("runs", len(l.runs)).
 		Int("exceptions_open", l.openEx).Int64("dur_ms", opts.Now().Sub(start).Milliseconds()).Msg("ledger opened")
 	return l, nil
 }

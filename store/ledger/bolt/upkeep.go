@@ -22,7 +22,7 @@ type upkeep struct {
 // upkeep does what is due before a batch of n entries: each step is a small
 // transaction, and their number is bounded by n.
 func (l *Ledger) upkeep(n int) error {
-	if len(l.hot) >= l.opts.IDsHot { // written under commitMu only
+	if l.hot.len() >= l.opts.IDsHot { // written under commitMu only
 		if err := l.seal(l.head.Load()); err != nil {
 			return err
 		}
@@ -56,11 +56,7 @@ func (l *Ledger) upkeep(n int) error {
 // it, to the run: never to neither.
 func (l *Ledger) seal(upTo uint64) error {
 	start := l.opts.Now()
-	ids := make([]idEntry, 0, len(l.hot))
-	for id, h := range l.hot {
-		ids = append(ids, idEntry{id: id, content: h.content, pos: h.pos})
-	}
-	ids = sortIDs(ids)
+	ids := sortIDs(l.hot.all())
 	b := newRunBuilder(uint64(len(ids)))
 	err := l.update(func(tx *bbolt.Tx) error {
 		if err := l.step("seal"); err != nil {
@@ -95,7 +91,7 @@ func (l *Ledger) seal(upTo uint64) error {
 	sortRuns(runs)
 	l.mu.Lock()
 	l.runs = runs
-	clear(l.hot)
+	l.hot.clear()
 	l.mu.Unlock()
 	l.opts.Log.Debug().Int("ids", len(ids)).Int("runs", len(runs)).Int64("dur_ms", l.opts.Now().Sub(start).Milliseconds()).Msg("ids sealed")
 	return nil
