@@ -156,8 +156,9 @@ func (c *FrameCodec) DecodeDigest(b []byte) (*Digest, error) {
 }
 
 func (d *Digest) decode(b []byte) error {
+	var f field
 	for len(b) > 0 {
-		f, rest, err := digestMessage.next(b)
+		rest, err := digestMessage.next(b, &f)
 		if err != nil {
 			return err
 		}
@@ -208,7 +209,7 @@ func decodeDigestRow(b []byte) (r DigestRow, err error) {
 	var c DigestCount
 	var f field
 	for len(b) > 0 {
-		if f, b, err = digestRowMessage.next(b); err != nil {
+		if b, err = digestRowMessage.next(b, &f); err != nil {
 			return r, err
 		}
 		switch f.number {

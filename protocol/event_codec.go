@@ -165,8 +165,9 @@ func DecodeEvent(b []byte, e *Event) error { return decodeEvent(b, "", e) }
 // they are copied.
 func decodeEvent(b []byte, text string, e *Event) error {
 	*e = Event{Lines: e.Lines[:0]}
+	var f field
 	for len(b) > 0 {
-		f, rest, err := eventMessage.next(b)
+		rest, err := eventMessage.next(b, &f)
 		if err != nil {
 			return fmt.Errorf("decode event: %w", err)
 		}
@@ -297,8 +298,9 @@ func (e *Event) stringField(n protowire.Number) *string {
 
 func (l *Line) decode(b []byte, text string, before []SiblingCut) error {
 	follow := false
+	var f field
 	for len(b) > 0 {
-		f, rest, err := lineMessage.next(b)
+		rest, err := lineMessage.next(b, &f)
 		if err != nil {
 			return err
 		}

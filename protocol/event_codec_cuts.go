@@ -43,8 +43,9 @@ func appendAck(b []byte, a *JournalAck) []byte {
 
 // journalAt reads one of the two messages.
 func (m *message) journalAt(b []byte) (a JournalAck, err error) {
+	var f field
 	for len(b) > 0 {
-		f, rest, err := m.next(b)
+		rest, err := m.next(b, &f)
 		if err != nil {
 			return a, err
 		}

@@ -210,8 +210,9 @@ func (f *Frame) splitRecords(raw []byte, count int) error {
 
 func (f *Frame) decodeHeader(b []byte) (count, rawLen int, err error) {
 	var n, raw uint64
+	var fd field
 	for len(b) > 0 {
-		fd, rest, err := headerMessage.next(b)
+		rest, err := headerMessage.next(b, &fd)
 		if err != nil {
 			return 0, 0, err
 		}

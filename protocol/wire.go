@@ -83,64 +83,58 @@ func (f *field) string() string {
 	return string(f.raw)
 }
 
-// next takes one field off b. What the message does not know is skipped, whatever
-// its wire type. What it knows must have its own wire type: read as another it
-// would be zero, and mean something else.
-func (m *message) next(b []byte) (field, []byte, error) {
-	if f, rest, ok := m.short(b); ok {
-		return f, rest, nil
+// next takes one field off b into f. What the message does not know is skipped,
+// whatever its wire type. What it knows must have its own wire type: read as another
+// it would be zero, and mean something else.
+func (m *message) next(b []byte, f *field) (rest []byte, err error) {
+	// Nearly every field has a tag and a number, or length, of one byte each.
+	if len(b) >= 2 && b[0] >= 1<<3 && b[0] < 0x80 && b[1] < 0x80 {
+		if n := protowire.Number(b[0] >> 3); n <= m.last {
+			typ := protowire.Type(b[0] & 7)
+			if m.bytes>>n&1 == 0 {
+				if typ == protowire.VarintType {
+					f.number, f.num, f.raw = n, uint64(b[1]), nil
+					return b[2:], nil
+				}
+			} else if end := 2 + int(b[1]); typ == protowire.BytesType && end <= len(b) {
+				f.number, f.num, f.raw = n, 0, b[2:end:end]
+				return b[end:], nil
+			}
+		}
 	}
-	return m.long(b)
+	return m.long(b, f)
 }
 
-func (m *message) long(b []byte) (field, []byte, error) {
+func (m *message) long(b []byte, f *field) (rest []byte, err error) {
+	*f = field{}
 	n, typ, k := protowire.ConsumeTag(b)
 	if k < 0 {
-		return field{}, nil, ErrTruncated
+		return nil, ErrTruncated
 	}
 	b = b[k:]
-	f := field{number: n}
+	var num uint64
+	var raw []byte
 	switch typ {
 	case protowire.VarintType:
-		f.num, k = protowire.ConsumeVarint(b)
+		num, k = protowire.ConsumeVarint(b)
 	case protowire.BytesType:
-		f.raw, k = protowire.ConsumeBytes(b)
+		raw, k = protowire.ConsumeBytes(b)
 	default:
 		k = protowire.ConsumeFieldValue(n, typ, b)
 	}
 	switch {
 	case k < 0:
-		return field{}, nil, ErrTruncated
+		return nil, ErrTruncated
 	case n > m.last:
-		return field{}, b[k:], nil
+		return b[k:], nil
 	}
 	want := protowire.VarintType
 	if m.bytes>>n&1 != 0 {
 		want = protowire.BytesType
 	}
 	if typ != want {
-		return field{}, nil, fmt.Errorf("%w: field %d has wire type %d, want %d", ErrMalformed, n, typ, want)
+		return nil, fmt.Errorf("%w: field %d has wire type %d, want %d", ErrMalformed, n, typ, want)
 	}
-	return f, b[k:], nil
-}
-
-// short takes a field whose tag, and whose number or length, have one byte each:
-// nearly every one. Of anything else it says nothing.
-func (m *message) short(b []byte) (f field, rest []byte, ok bool) {
-	if len(b) < 2 || b[0] < 1<<3 || b[0] >= 0x80 || b[1] >= 0x80 {
-		return f, nil, false
-	}
-	n := protowire.Number(b[0] >> 3)
-	if n > m.last {
-		return f, nil, false
-	}
-	raw := m.bytes>>n&1 != 0
-	switch typ := protowire.Type(b[0] & 7); {
-	case typ == protowire.VarintType && !raw:
-		return field{number: n, num: uint64(b[1])}, b[2:], true
-	case typ == protowire.BytesType && raw && int(b[1]) <= len(b)-2:
-		end := 2 + int(b[1])
-		return field{number: n, raw: b[2:end:end]}, b[end:], true
-	}
-	return f, nil, false
+	f.number, f.num, f.raw = n, num, raw
+	return b[k:], nil
 }
