@@ -93,7 +93,7 @@ func TestRecordRoundTrip(t *testing.T) {
 			got.Lines = nil
 		}
 		var text Event
-		if _, textErr := DecodeRecordText(rec, &text); textErr != nil || !cmp.Equal(text, got) {
+		if _, textErr := DecodeRecordText(rec, string(rec), &text); textErr != nil || !cmp.Equal(text, got) {
 			t.Fatalf("as text: %v: %s", textErr, cmp.Diff(text, got))
 		}
 		for i := range e.Lines {
@@ -341,7 +341,7 @@ func FuzzDecodeRecord(f *testing.F) {
 		var e Event
 		us, err := DecodeRecord(rec, &e)
 		var text Event
-		if textUS, textErr := DecodeRecordText(rec, &text); textUS != us || (textErr == nil) != (err == nil) || err == nil && !cmp.Equal(text, e) {
+		if textUS, textErr := DecodeRecordText(rec, string(rec), &text); textUS != us || (textErr == nil) != (err == nil) || err == nil && !cmp.Equal(text, e) {
 			t.Fatalf("as text: %v, %v: %s", textErr, err, cmp.Diff(text, e))
 		}
 		if err != nil {
@@ -383,7 +383,7 @@ func TestShortFields(t *testing.T) {
 
 func BenchmarkDecodeRecord(b *testing.B) {
 	_, records := goldenJournal()
-	for name, decode := range map[string]func([]byte, *Event) (int64, error){"copies": DecodeRecord, "text": DecodeRecordText} {
+	for name, decode := range map[string]func([]byte, *Event) (int64, error){"copies": DecodeRecord, "text": func(rec []byte, e *Event) (int64, error) { return DecodeRecordText(rec, string(rec), e) }} {
 		b.Run(name, func(b *testing.B) {
 			var e Event
 			b.ReportAllocs()

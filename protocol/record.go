@@ -38,13 +38,13 @@ func DecodeRecord(rec []byte, e *Event) (recordUS int64, err error) {
 	return us, DecodeEvent(ev, e)
 }
 
-// DecodeRecordText is DecodeRecord with one copy of the record instead of one for
-// each of its strings, which become parts of it: who keeps one for long keeps all
-// the record, and does well to clone it.
-func DecodeRecordText(rec []byte, e *Event) (recordUS int64, err error) {
+// DecodeRecordText is DecodeRecord without a copy of each string: they become parts
+// of text, a string of the record's bytes. Who keeps one for long keeps all of that,
+// and does well to clone it.
+func DecodeRecordText(rec []byte, text string, e *Event) (recordUS int64, err error) {
 	us, ev, err := SplitRecord(rec)
 	if err != nil {
 		return 0, err
 	}
-	return us, decodeEvent(ev, string(ev), e)
+	return us, decodeEvent(ev, text[len(text)-len(ev):], e)
 }

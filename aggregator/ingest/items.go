@@ -29,6 +29,9 @@ func (m *Master) apply(it *protocol.Item, at ledger.Position) []protocol.SKU {
 	return m.book.Apply(it, uint64(at))
 }
 
+// Plain tells that the master is empty.
+func (m *Master) Plain() bool { return !m.filled.Load() }
+
 // Resolve reads a line as it was known at a position.
 func (m *Master) Resolve(sku protocol.SKU, qty protocol.Quantity, uom string, at ledger.Position, explode bool, into []protocol.HoldLine) ([]protocol.HoldLine, merge.Reading) {
 	if !m.filled.Load() {

@@ -35,8 +35,12 @@ type Prepared struct {
 func (p *Prepared) Event() *protocol.Event { return &p.event }
 
 // Prepare reads a record.
-func Prepare(record []byte, p *Prepared) {
-	p.recordUS, p.err = protocol.DecodeRecordText(record, &p.event)
+func Prepare(record []byte, p *Prepared) { PrepareText(record, string(record), p) }
+
+// PrepareText reads a record of which there is a string too: the document's strings
+// are parts of it.
+func PrepareText(record []byte, text string, p *Prepared) {
+	p.recordUS, p.err = protocol.DecodeRecordText(record, text, &p.event)
 	if p.err == nil {
 		p.content = contentOf(record, &p.event)
 		p.id = protocol.MakeEventID(p.event.Store, p.event.Kind, p.event.DocumentID)
@@ -379,7 +383,7 @@ func (e *Engine) Replay(en *ledger.Entry, hold func(*protocol.Event) string) (*p
 		return nil, nil //nolint:nilnil // there is neither an event nor an error
 	}
 	ev := &e.prepared.event
-	us, err := protocol.DecodeRecordText(en.Record, ev)
+	us, err := protocol.DecodeRecordText(en.Record, string(en.Record), ev)
 	if err != nil {
 		return nil, fmt.Errorf("replay entry %d: %w", en.Position, err)
 	}

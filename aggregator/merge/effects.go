@@ -9,6 +9,8 @@ import (
 // entry was merged. They append to into what moves, in base units; a kit's parts
 // only with explode.
 type Items interface {
+	// Plain tells that nothing is known of any article: each line is what it says.
+	Plain() bool
 	Resolve(sku protocol.SKU, qty protocol.Quantity, uom string, at ledger.Position, explode bool, into []protocol.HoldLine) ([]protocol.HoldLine, Reading)
 }
 
@@ -46,9 +48,10 @@ type effects struct {
 // a position. Voids have none of their own: they take back those of their
 // original (see Negate). Anchors carry the counted quantity in OnHand.
 func (x *effects) of(e *protocol.Event, at ledger.Position, into []Effect) []Effect {
+	plain := x.items == nil || x.items.Plain()
 	for i := range e.Lines {
 		l := &e.Lines[i]
-		if x.items == nil {
+		if plain {
 			into = lineEffects(e, l, i, l.SKU, l.Quantity, into)
 			continue
 		}

@@ -16,6 +16,8 @@ import (
 // shelfMaster is an item master that a test states: SET is a kit, CS a case.
 type shelfMaster struct{ from ledger.Position }
 
+func (shelfMaster) Plain() bool { return false }
+
 func (m shelfMaster) Resolve(sku protocol.SKU, qty protocol.Quantity, uom string, at ledger.Position, explode bool, into []protocol.HoldLine) ([]protocol.HoldLine, Reading) {
 	switch {
 	case at < m.from:
