@@ -3,6 +3,7 @@ package protocol
 import (
 	"cmp"
 	"slices"
+	"strings"
 )
 
 // Digest is what a stretch of a journal comes to: what an agent that returns
@@ -72,7 +73,8 @@ func (f *DigestFold) row(sku SKU, uom string) *DigestRow {
 	k := digestKey{sku, uom}
 	r := f.rows[k]
 	if r == nil {
-		r = &DigestRow{SKU: sku, UOM: uom}
+		k = digestKey{SKU(strings.Clone(string(sku))), strings.Clone(uom)} // they may be parts of a frame, see DecodeRecordText
+		r = &DigestRow{SKU: k.sku, UOM: k.uom}
 		f.rows[k] = r
 	}
 	return r

@@ -201,8 +201,8 @@ func (i *Ingest) apply(in merge.Input, o protocol.Origin) (merge.Outcome, string
 func (i *Ingest) traced(in merge.Input, o protocol.Origin, out *merge.Outcome) {
 	ev := out.Event
 	t := Traced{
-		EventID: ev.ID, Kind: ev.Kind, DocumentID: ev.DocumentID, Traceparent: ev.Traceparent, Origin: o, Epoch: in.Epoch, Seq: in.Seq,
-		OccurredUS: ev.EventTime.US, RecordUS: out.RecordUS, MergedUS: in.MergedUS,
+		EventID: ev.ID, Kind: ev.Kind, DocumentID: strings.Clone(ev.DocumentID), Traceparent: strings.Clone(ev.Traceparent), // not the whole frame with them
+		Origin: o, Epoch: in.Epoch, Seq: in.Seq, OccurredUS: ev.EventTime.US, RecordUS: out.RecordUS, MergedUS: in.MergedUS,
 	}
 	i.replies = append(i.replies, func(err error) {
 		if err == nil {

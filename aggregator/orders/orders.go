@@ -116,7 +116,7 @@ func (o *Orders) Told(e *protocol.Event, nowUS int64) bool {
 	if c == nil || protocol.CommandEnded(c.State) || state != protocol.CommandAccepted && !protocol.CommandEnded(state) || state == c.State {
 		return false
 	}
-	c.State, c.Reason = state, e.Reason[:min(len(e.Reason), reasonBytes)]
+	c.State, c.Reason = strings.Clone(state), strings.Clone(e.Reason[:min(len(e.Reason), reasonBytes)]) // kept: not the whole frame with them
 	if protocol.CommandEnded(state) {
 		c.EndedUS = nowUS
 	}

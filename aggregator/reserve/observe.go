@@ -281,5 +281,5 @@ func brief(s string) string {
 	if len(s) > reasonBytesMax {
 		s = s[:reasonBytesMax]
 	}
-	return strings.ToValidUTF8(s, "")
+	return strings.Clone(strings.ToValidUTF8(s, "")) // kept: not the whole frame with it
 }
