@@ -243,7 +243,7 @@ func TestAsyncAPIChannels(t *testing.T) {
 func TestAsyncAPISchemas(t *testing.T) {
 	doc := readAsyncAPI(t)
 	for name, v := range map[string]any{
-		"Hello": Hello{}, "Welcome": Welcome{}, "Ack": Ack{}, "Heartbeat": Heartbeat{}, "Will": Will{}, "RegisterSeen": RegisterSeen{},
+		"UpdateState": UpdateState{}, "Hello": Hello{}, "Welcome": Welcome{}, "Ack": Ack{}, "Heartbeat": Heartbeat{}, "Will": Will{}, "RegisterSeen": RegisterSeen{},
 		"Desired": Desired{}, "Command": Command{}, "BundlePart": BundlePart{}, "Holds": Holds{}, "HoldTask": HoldTask{}, "HoldLine": HoldLine{},
 	} {
 		s, ok := doc.Components.Schemas[name]
@@ -322,6 +322,8 @@ func jsonType(t reflect.Type) string {
 		return "object"
 	case reflect.Slice:
 		return "array of " + t.Elem().Name()
+	case reflect.Pointer:
+		return t.Elem().Name()
 	default:
 		return "?" + t.String()
 	}

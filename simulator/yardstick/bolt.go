@@ -3,6 +3,8 @@ package yardstick
 import (
 	"encoding/binary"
 	"fmt"
+	"runtime"
+	"strconv"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -18,12 +20,23 @@ type Bolt struct {
 
 var bucket = []byte("log")
 
+// As in the ledger: room that the file may grow into, and the steps in which it grows.
+const (
+	mapAhead  = 64 << 30
+	allocSize = 64 << 20
+)
+
 // OpenBolt creates the file.
 func OpenBolt(path string) (*Bolt, error) {
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: 2 * time.Second, FreelistType: bbolt.FreelistMapType, NoFreelistSync: true})
+	o := &bbolt.Options{Timeout: 2 * time.Second, FreelistType: bbolt.FreelistMapType, NoFreelistSync: true}
+	if runtime.GOOS != "windows" && strconv.IntSize == 64 { // as the ledger does
+		o.InitialMmapSize = mapAhead
+	}
+	db, err := bbolt.Open(path, 0o600, o)
 	if err != nil {
 		return nil, fmt.Errorf("open bbolt: %w", err)
 	}
+	db.AllocSize = allocSize
 	err = db.Update(func(tx *bbolt.Tx) error {
 		_, err := tx.CreateBucket(bucket)
 		return err
