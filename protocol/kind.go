@@ -28,14 +28,15 @@ const (
 	KindClock        Kind = 16 // the agent's estimate of its own clock, journaled where it changes
 	KindDecision     Kind = 17 // what a person decided of a reconciliation, with who and why
 	KindCommand      Kind = 18 // the agent's answer to a command; moves nothing
+	KindPosting      Kind = 19 // what was decided and done of ERP documents
 )
 
 // KindLimit is above every kind: the length of arrays that a Kind indexes.
-const KindLimit = int(KindCommand) + 1
+const KindLimit = int(KindPosting) + 1
 
 var kindNames = [KindLimit]string{
 	"", "sale", "return", "void", "count", "receipt", "adjustment", "transfer", "status_change", "snapshot", "hold",
-	"reservation", "item", "policy", "advice", "kit", "clock", "decision", "command",
+	"reservation", "item", "policy", "advice", "kit", "clock", "decision", "command", "posting",
 }
 
 // String is the name used in JSON, URLs and logs.

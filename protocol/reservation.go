@@ -12,6 +12,7 @@ var (
 	ItemsOrigin        = Origin{ChainStore, FeedAgentPrefix + "items"}
 	PoliciesOrigin     = Origin{ChainStore, FeedAgentPrefix + "policies"}
 	DecisionsOrigin    = Origin{ChainStore, FeedAgentPrefix + "decisions"}
+	PostingsOrigin     = Origin{ChainStore, FeedAgentPrefix + "postings"}
 )
 
 // ReservationState of a reservation, and of each of its lines.

@@ -132,7 +132,8 @@ func (e *Engine) fold(in Input, ev *protocol.Event, us int64, content [8]byte) (
 		EventID: ev.ID, Content: content, Record: in.Record,
 	}
 	at := placeOf(&en, us, ev)
-	e.notes, e.sold = e.notes[:0], e.sold[:0]
+	e.notes, e.sold, e.deltas = e.notes[:0], e.sold[:0], e.deltas[:0]
+	e.watchDay(ev)
 	out, err := e.foldKind(in, &en, &at, ev)
 	if err != nil || out.Verdict == Parked {
 		return out, err
@@ -210,7 +211,7 @@ func (e *Engine) collect(in Input, sale *protocol.Event, at ledger.Position) err
 }
 
 // own are the kinds that only the aggregator's own journals carry.
-var own = []protocol.Kind{protocol.KindReservation, protocol.KindItem, protocol.KindPolicy, protocol.KindDecision}
+var own = []protocol.Kind{protocol.KindReservation, protocol.KindItem, protocol.KindPolicy, protocol.KindDecision, protocol.KindPosting}
 
 // check finds documents that decode but cannot take effect as they are.
 func (e *Engine) check(in Input, ev *protocol.Event) Outcome {
@@ -325,6 +326,7 @@ func (e *Engine) complete(by, undone ledger.Position, mergedUS int64) error {
 	}
 	en := ledger.Entry{Position: e.head + 1, Origin: first.Origin, Epoch: first.Epoch, Seq: first.Seq, MergedUS: mergedUS, Ref: by}
 	at := placeOf(&en, us, &e.other)
+	e.watchDay(&e.other)
 	if e.fx, err = e.effectsAt(undone, e.fx[:0]); err != nil {
 		return err
 	}

@@ -108,6 +108,9 @@ type Engine struct {
 	fx       []Effect
 	pieces   []protocol.HoldLine
 	touched  []ledger.CellID
+	watching bool  // deltas are noted
+	day      int32 // business day of what is being folded
+	deltas   []Delta
 	links    []ledger.Link // of the staged entries, cut off one after the other
 }
 
@@ -435,3 +438,9 @@ func (e *Engine) Lookup(loc protocol.StoreID, sku protocol.SKU) (ledger.CellID, 
 	id := e.index.find(e.cells, li, si)
 	return id, id != 0
 }
+
+// SKUOf is the article of a position.
+func (e *Engine) SKUOf(id ledger.CellID) protocol.SKU { return e.skus[e.cells[id].sku] }
+
+// OriginOf is a journal by its number.
+func (e *Engine) OriginOf(id ledger.OriginID) protocol.Origin { return e.origins[id] }

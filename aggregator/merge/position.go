@@ -13,10 +13,13 @@ import (
 // so that chains are no longer in journal order.
 func (e *Engine) applyEffects(en *ledger.Entry, at *place, doc *protocol.Event, fx []Effect, behind bool) error {
 	e.touched = e.touched[:0]
-	anchored := false
+	anchored, watched := false, len(e.deltas)
 	for i := range fx {
 		f := &fx[i]
 		id := e.cellOf(f.Location, f.SKU)
+		if e.watching {
+			e.noteDelta(watched, e.cells[id].head != en.Position, id, doc, f)
+		}
 		e.thread(en, id)
 		if f.Anchor {
 			anchored = true
@@ -29,14 +32,15 @@ func (e *Engine) applyEffects(en *ledger.Entry, at *place, doc *protocol.Event, 
 		anchored = true
 		e.zeroRest(en, at, doc)
 	}
-	if !anchored {
-		return nil
-	}
 	for i, id := range e.touched {
+		if !anchored {
+			break
+		}
 		if err := e.refold(id, en.Links[i].Prev); err != nil {
 			return err
 		}
 	}
+	e.closeDeltas(watched, doc)
 	return nil
 }
 
@@ -186,6 +190,9 @@ func (e *Engine) zeroRest(en *ledger.Entry, at *place, ev *protocol.Event) {
 	for _, id := range e.locCells[li] {
 		if e.cells[id].head == en.Position {
 			continue
+		}
+		if e.watching {
+			e.noteDelta(0, true, id, ev, nil)
 		}
 		e.thread(en, id)
 		e.putAnchor(id, a)
