@@ -181,6 +181,7 @@ func (i *Ingest) apply(in merge.Input, o protocol.Origin) (merge.Outcome, string
 		if out.Event.Kind == protocol.KindCommand {
 			return out, "", i.obeyed(o, out.Event, in.MergedUS)
 		}
+		i.eng.owe(out.Event, in.Origin, out.Position, in.MergedUS)
 		if id := i.eng.observe(out.Event, in.MergedUS, o.IsFeed()); id != "" {
 			i.rejected = append(i.rejected, id)
 		}

@@ -8,6 +8,7 @@ import (
 	"tillwire/aggregator/demand"
 	"tillwire/aggregator/merge"
 	"tillwire/aggregator/policy"
+	"tillwire/aggregator/posting"
 	"tillwire/aggregator/reconcile"
 	"tillwire/aggregator/reserve"
 	"tillwire/protocol"
@@ -23,6 +24,7 @@ type Fold struct {
 	Demand   *demand.Learner
 	Items    *Master
 	Drift    *reconcile.Book
+	Postings *posting.Book
 }
 
 // The books' checkpoint chunks stand behind those of the positions.
@@ -34,7 +36,7 @@ const (
 func newFold(l ledger.Ledger, rules reconcile.Rules) *Fold {
 	f := &Fold{
 		Engine: merge.New(l), Book: reserve.New(), Policies: policy.New(), Demand: demand.New(), Items: &Master{book: catalog.New()},
-		Drift: reconcile.New(rules),
+		Drift: reconcile.New(rules), Postings: posting.New(),
 	}
 	f.UseItems(f.Items)
 	return f
@@ -60,6 +62,7 @@ func (f *Fold) replay(en *ledger.Entry) error {
 	if ev.Store == protocol.ChainStore {
 		return f.apply(ev, en.Position)
 	}
+	f.owe(ev, en.Origin, en.Position, en.MergedUS)
 	f.observe(ev, en.MergedUS, f.FromFeed(en.Origin))
 	return nil
 }
@@ -87,6 +90,11 @@ func (f *Fold) apply(ev *protocol.Event, at ledger.Position) error {
 		var c reconcile.Change
 		if err = json.Unmarshal(ev.Body, &c); err == nil {
 			f.Drift.Apply(&c)
+		}
+	case protocol.KindPosting:
+		var c posting.Change
+		if err = json.Unmarshal(ev.Body, &c); err == nil {
+			f.applyPosting(&c, at)
 		}
 	}
 	if err != nil {
@@ -130,7 +138,9 @@ type book interface {
 }
 
 // books are in the order of their chunk numbers, which are on disk.
-func (f *Fold) books() []book { return []book{f.Book, f.Policies, f.Demand, f.Items, f.Drift} }
+func (f *Fold) books() []book {
+	return []book{f.Book, f.Policies, f.Demand, f.Items, f.Drift, f.Postings}
+}
 
 // checkpoint adds what changed since the last one to a batch.
 func (f *Fold) checkpoint(b *ledger.Batch) error {
@@ -164,6 +174,7 @@ func (f *Fold) restore(at ledger.Position, chunks []ledger.Chunk, cells func(fun
 			return err
 		}
 	}
+	f.Watch(f.Postings.Active())
 	return nil
 }
 

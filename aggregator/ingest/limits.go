@@ -32,4 +32,9 @@ const (
 	copiesSeenMax    = 8
 	welcomeUS        = 30_000_000 // that a WELCOME may take: younger sessions are not told that they are none
 	copiesBesideMax  = 4          // marks beside an agent's own
+
+	sourcesMax     = 50_000     // entries read for the sources of one ERP document
+	sourcesShown   = 1_000      // … and shown of one line
+	reverseDocsMax = 2_000      // ERP documents looked through for one event
+	reverseWait    = 50_000_000 // ns that this may take of the writer's time
 )
