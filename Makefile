@@ -21,12 +21,17 @@ LINT_VERSION := v2.15.0
 LINT        := $(TOOLS)/golangci-lint
 LINT_STAMP  := $(TOOLS)/.golangci-lint-$(LINT_VERSION)
 
+# Where Debian keeps the modules of the ERP that posting is proved against.
+TRYTON := /usr/lib/python3/dist-packages/trytond/modules
+
 # What tests need beyond Go: any of these programs or files = Debian package.
 DEPS := gcc=gcc /usr/include/stdlib.h=libc6-dev redis-server=redis-server \
         protoc=protobuf-compiler zstd=zstd spin=spin ip=iproute2 nft=nftables \
         strace=strace mkfs.ext4=e2fsprogs \
         chromium,chromium-browser,google-chrome=chromium prometheus=prometheus \
-        node,nodejs=nodejs npm=npm g++=g++ python3=python3 /usr/include/node/node.h,/usr/local/include/node/node.h=libnode-dev
+        node,nodejs=nodejs npm=npm g++=g++ python3=python3 /usr/include/node/node.h,/usr/local/include/node/node.h=libnode-dev \
+        trytond=tryton-server $(foreach m,stock stock-inventory-location sale purchase product-cost-fifo sale-stock-quantity stock-lot production,\
+          $(TRYTON)/$(subst -,_,$(m))=tryton-modules-$(m))
 
 # What is only measured beside: a Go module of its own.
 PEERS := simulator/peers

@@ -89,6 +89,8 @@ type Aggregator struct {
 
 	ledgerID string
 	backups  *backup.Keeper
+	erps     []*erp
+	reads    reads
 
 	httpLn net.Listener
 	groups map[protocol.StoreID]string // region per location
@@ -109,7 +111,7 @@ func New(cfg Config, d Deps) (*Aggregator, error) {
 	for _, s := range cfg.Stores {
 		a.groups[protocol.StoreID(s.Store)] = s.Region
 	}
-	for _, step := range []func() error{a.openLedger, a.openFleet, a.openIngest, a.openReleases, a.openBackups, a.openWebhooks, a.openPartners, a.openBroker, a.openHTTP, a.writeAddresses} {
+	for _, step := range []func() error{a.openLedger, a.openFleet, a.openIngest, a.openPostings, a.openReleases, a.openBackups, a.openWebhooks, a.openPartners, a.openBroker, a.openHTTP, a.writeAddresses} {
 		if err := step(); err != nil {
 			return nil, errors.Join(err, a.close())
 		}
@@ -349,6 +351,7 @@ func (a *Aggregator) Run(ctx context.Context) error {
 	g.Go(func() error { return a.hub.Run(serving) })
 	g.Go(func() error { return a.partners.run(serving) })
 	g.Go(func() error { return a.followBackups(serving) })
+	g.Go(func() error { return a.runPostings(serving) })
 	g.Go(func() error { return a.serveHTTP(serving) })
 	g.Go(func() error { // a dead ledger ends everything
 		select {
@@ -507,7 +510,7 @@ func (a *Aggregator) openHTTP() error {
 	}
 	a.api = api.New(api.Options{
 		Availability: a.model, Fleet: a.fleet, Exceptions: a.ledger, Door: door{a}, Feeds: feed.New(a.ingest.Accept, a.cfg.EPCIS.places()), Enrolment: a, Copies: a.ingest, Orders: a.ingest, Bundle: a.bundles.read,
-		Reservations: a.ingest, Policies: a.ingest, Items: a.ingest, Reconciliations: a.ingest,
+		Reservations: a.ingest, Policies: a.ingest, Items: a.ingest, Reconciliations: a.ingest, Postings: postings{a},
 		Subscriptions: a.hub, Connectors: &a.partners, Master: a.ingest.Master(), Certificate: a.ingest.Certificate, Thresholds: a.thresholds, CountNext: a.ingest.CountNext, ATP: a.ingest.ATP, Settled: a.settled, Backups: a, Releases: a.releases, Traces: trace.New(a.ledger, a.afterMerge), Generation: a.ingest.Generation,
 		Group: a.group, Key: a.apiKey, Ready: a.readiness, Metrics: a.metrics, OpenAPI: openapi.Aggregator(), AsyncAPI: protocol.AsyncAPI(),
 		Hosts: a.cfg.HTTP.Hosts, Dev: a.cfg.Dev, Log: a.deps.Log, Now: a.deps.Now,

@@ -215,7 +215,7 @@ func TestBadInput(t *testing.T) {
 		{"forged enrolment", "POST /v1/enroll", "/v1/enroll", `{"token":"twe1.x","store":"S1","agent":"server"}`, 403, "enrolment_refused", "", nil},
 		{"form instead of JSON", routeQuery, "/v1/availability/query", `skus=A`, 415, "unsupported_media_type", "", func(q *http.Request) { q.Header.Set("Content-Type", "text/plain") }},
 		{"another host", routeAvail, "/v1/availability/A", "", 421, "wrong_host", "", func(q *http.Request) { q.Host = "evil.example" }},
-		{"unknown route", "", "/v1/postings", "", 404, "unknown_route", "", nil},
+		{"unknown route", "", "/v1/nowhere", "", 404, "unknown_route", "", nil},
 		{"wrong method", "", "/v1/availability/query", "", 405, "method_not_allowed", "", func(q *http.Request) { q.Method = http.MethodDelete }},
 	}
 	for _, c := range cases {

@@ -35,6 +35,7 @@ type Config struct {
 	OTel      OTelConfig      `toml:"otel"`
 	Webhooks  WebhooksConfig  `toml:"webhooks"`
 	Channels  ChannelsConfig  `toml:"channels"`
+	ERPs      []ERPConfig     `toml:"erp"`
 }
 
 // OTelConfig says whom to tell the way of documents that carry a sampled traceparent.
@@ -259,6 +260,9 @@ func (c *Config) Check() error {
 		return err
 	}
 	if err := c.Channels.check(); err != nil {
+		return err
+	}
+	if err := c.checkERPs(); err != nil {
 		return err
 	}
 	seen := map[string]bool{}

@@ -39,7 +39,7 @@ func (x *exposition) counter(name, help string, v any) {
 
 // metrics answers GET /metrics. Stores have no series of their own: there may be
 // tens of thousands, and the UI shows them with their reasons.
-func (a *Aggregator) metrics(w http.ResponseWriter, _ *http.Request) {
+func (a *Aggregator) metrics(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4")
 	metrics.ExposeMetadata(true) // also of what the library writes below
 	var x exposition
@@ -50,6 +50,7 @@ func (a *Aggregator) metrics(w http.ResponseWriter, _ *http.Request) {
 	a.putBroker(&x)
 	a.putTelemetry(&x)
 	a.putChannels(&x)
+	a.putPostings(r.Context(), &x)
 	_, _ = w.Write(x.b)
 	a.api.WriteMetrics(w)
 	metrics.WriteProcessMetrics(w)

@@ -11,8 +11,25 @@ import (
 )
 
 // afterMerge tells what followed from a merged document behind the ledger: the
-// promise that it handed out.
+// promise that it handed out, and the ERP documents that carry it.
 func (a *Aggregator) afterMerge(ctx context.Context, ev *protocol.Event, _ ledger.Position) ([]protocol.Hop, error) {
+	hops, err := a.promised(ctx, ev)
+	if err != nil || len(a.erps) == 0 {
+		return hops, err
+	}
+	list, err := a.ingest.PostingsOf(ctx, ev.ID)
+	for i := range list {
+		p := &list[i]
+		hop := protocol.Hop{Hop: "posting", At: p.CutAt, Clock: "aggregator", By: p.ERP, Detail: p.Class + " posting is " + string(p.State), Ref: map[string]any{"posting": p.ID}}
+		if p.ERPID != "" {
+			hop.At, hop.Detail = p.DecidedAt, "posted as "+p.ERPID
+		}
+		hops = append(hops, hop)
+	}
+	return hops, err
+}
+
+func (a *Aggregator) promised(ctx context.Context, ev *protocol.Event) ([]protocol.Hop, error) {
 	id := ev.HoldID
 	if id == "" {
 		id = ev.OrderID

@@ -81,6 +81,7 @@ type Options struct {
 	Reconciliations Reconciliations
 	Subscriptions   Subscriptions
 	Connectors      Connectors
+	Postings        Postings
 	Master          Master
 	Thresholds      Thresholds
 	ATP             func(ctx context.Context, sku protocol.SKU, loc protocol.StoreID, horizon time.Duration) (protocol.ATP, error)
@@ -145,6 +146,11 @@ func routes() []route {
 		{"POST /v1/reservations/{id}/fulfil", reservers, 0, (*API).fulfil},
 		{"GET /v1/reconciliations", deciders, 0, (*API).reconciliations},
 		{"POST /v1/reconciliations/decide", deciders, controlBodyMax, (*API).decideReconciliation},
+		{"GET /v1/postings", deciders, 0, (*API).postings},
+		{"GET /v1/postings/{id}", deciders, 0, (*API).posting},
+		{"POST /v1/postings/resume", deciders, controlBodyMax, (*API).resumePostings},
+		{"POST /v1/postings/{id}/retry", deciders, controlBodyMax, (*API).retryPosting},
+		{"POST /v1/postings/{id}/discard", deciders, controlBodyMax, (*API).discardPosting},
 		{"GET /v1/items", readers, 0, (*API).items},
 		{"POST /v1/items", feeders, protocol.FeedBodyBytesMax, (*API).postItems},
 		{"GET /v1/items/{sku}", readers, 0, (*API).item},

@@ -36,6 +36,10 @@ const (
 	CodeCloudRestored   = "cloud_restored"
 	CodeCloudRolledBack = "cloud_rolled_back"
 	CodeRolloutStopped  = "rollout_stopped"
+	CodeERPDown         = "erp_down"
+	CodeERPRefuses      = "erp_refuses"
+	CodePostingsHeld    = "postings_held"
+	CodePostingsParked  = "postings_parked"
 )
 
 // Codes lists them all.
@@ -44,6 +48,7 @@ var Codes = []string{
 	CodeSalvaged, CodeSuperseded, CodeUnrecoverable, CodeFramesRefused, CodeTooManyAgents, CodeVersionRefused,
 	CodeDistrusted, CodeQuarantined, CodeCopy, CodeDesired, CodeUpdateFailed,
 	CodeBackupFailed, CodeBackupOverdue, CodeCloudRestored, CodeCloudRolledBack, CodeRolloutStopped,
+	CodeERPDown, CodeERPRefuses, CodePostingsHeld, CodePostingsParked,
 }
 
 // Remedies are what to do first, in one sentence; OPERATIONS.md has the rest.
@@ -73,6 +78,10 @@ var Remedies = map[string]string{
 	CodeCloudRestored:   "Have the sources named send again what is newer; ask channels to repeat reservations since then; then mark this as dealt with.",
 	CodeRolloutStopped:  "Look at the stores with update_failed, and decide: another release, or the same again (PUT /v1/releases/rollout).",
 	CodeCloudRolledBack: "Find out who brought the old disk back, and whether a second aggregator runs; then treat it as a restore.",
+	CodeERPDown:         "Ask the ERP's keepers whether it runs and is reachable from here; postings go out by themselves when it is.",
+	CodePostingsHeld:    "Wait until the stores have drained, then `POST /v1/postings/resume` with a reason.",
+	CodePostingsParked:  "Look at GET /v1/postings?state=parked: each says why; mend that and retry, or discard with a reason.",
+	CodeERPRefuses:      "Read the reason: a password, a right, a module or a location is missing in the ERP or in [[erp]].",
 }
 
 // urgencies say how much an open incident needs a person now, highest first: what
@@ -81,10 +90,10 @@ var Remedies = map[string]string{
 var urgencies = map[string]int{
 	CodeDiskLow: 9, CodeUnrecoverable: 9,
 	CodeQuarantined: 8, CodeSalvaged: 8, CodeStuck: 8, CodeDistrusted: 8,
-	CodeFramesRefused: 7, CodeVersionRefused: 7, CodeSuperseded: 7,
-	CodeStoreOffline: 6,
-	CodePOSSilent:    5, CodeFeedSilent: 5,
-	CodeTooManyAgents: 4, CodeDiskSlow: 3, CodeClockSkew: 3, CodeDesired: 2, CodeUpdateFailed: 2, CodeCopy: 2, CodeNeverSeen: 1,
+	CodeFramesRefused: 7, CodeERPRefuses: 7, CodePostingsHeld: 7, CodeVersionRefused: 7, CodeSuperseded: 7,
+	CodeStoreOffline: 6, CodeERPDown: 6,
+	CodePOSSilent: 5, CodeFeedSilent: 5,
+	CodeTooManyAgents: 4, CodeDiskSlow: 3, CodeClockSkew: 3, CodeDesired: 2, CodePostingsParked: 2, CodeUpdateFailed: 2, CodeCopy: 2, CodeNeverSeen: 1,
 }
 
 // Urgency is how much an incident needs a person: 0 for no code at all, else 1 to 9.
