@@ -233,6 +233,9 @@ var ownerRooms = map[string][]string{
 	"golang.org/x/sync":                   {"store", "agent", "aggregator"},
 	"golang.org/x/time":                   {"agent", "aggregator"},
 	"golang.org/x/net":                    {"agent", "aggregator"},
+	"golang.org/x/crypto":                 {"aggregator/account"}, // argon2
+	"golang.org/x/oauth2":                 {"aggregator/account"},
+	"github.com/coreos/go-oidc":           {"aggregator/account"},
 	"golang.org/x/text":                   {"protocol", "agent"},
 	"github.com/google/uuid":              {"agent"},
 	"github.com/google/go-cmp":            {"store/ledger/ledgertest"}, // the conformance suite is test code that other packages import
