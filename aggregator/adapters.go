@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"time"
+	"strings"
 
+	"tillwire/aggregator/account"
 	"tillwire/aggregator/availability"
 	"tillwire/aggregator/merge"
 	"tillwire/aggregator/reserve"
@@ -39,11 +40,6 @@ func (a *Aggregator) group(name string) ([]protocol.StoreID, bool) {
 		}
 	}
 	return out, len(out) > 0
-}
-
-// Issue makes a one-off enrolment code.
-func (a *Aggregator) Issue(store protocol.StoreID, agent protocol.AgentID, valid time.Duration) (string, time.Time) {
-	return a.keys.Enrolment(store, agent, valid)
 }
 
 // Enroll trades a code for an agent's credential. The code is spent in the
@@ -84,11 +80,12 @@ func (a *Aggregator) brokerURL() string {
 }
 
 func (a *Aggregator) webOptions(manual []byte) web.Options {
-	return web.Options{
+	d := desk{a.ingest, a, protocol.ViaUI}
+	o := web.Options{
 		Now: a.deps.Now, Log: a.deps.Log, Dev: a.cfg.Dev, Version: a.deps.Version, Manual: manual, Fleet: a.fleet,
 		Availability: func(sku protocol.SKU) (protocol.Availability, bool) { return a.model.Get(sku, nil) },
-		Explain: func(sku protocol.SKU, loc protocol.StoreID, limit int) (protocol.Explanation, error) {
-			x, err := a.explain(context.Background(), sku, loc, merge.Question{Limit: limit})
+		Explain: func(ctx context.Context, sku protocol.SKU, loc protocol.StoreID, limit int, when web.Moment) (protocol.Explanation, error) {
+			x, err := a.explain(ctx, sku, loc, merge.Question{Limit: limit, AtUS: when.AtUS, KnownUS: when.KnownUS})
 			if err != nil {
 				return protocol.Explanation{}, err
 			}
@@ -96,22 +93,21 @@ func (a *Aggregator) webOptions(manual []byte) web.Options {
 		},
 		Search: a.model.Search, Exceptions: a.ledger.Exceptions, Exception: a.ledger.Exception, OpenCount: a.openExceptions,
 		Retry: func(ctx context.Context, id, who string) error {
-			_, err := a.ingest.Retry(ctx, id)
-			a.audit(who, "retry", id, err)
+			_, err := d.Retry(ctx, id, who)
 			return err
 		},
 		Discard: func(ctx context.Context, id, who, note string) error {
-			_, err := a.ingest.Discard(ctx, id, note)
-			a.audit(who, "discard", id, err)
+			_, err := d.Discard(ctx, id, note, who)
 			return err
 		},
-		Login:   func(key string) (string, time.Time, bool) { return a.keys.Session(key, sessionLasts) },
-		Session: a.keys.CheckSession,
+		Acknowledge: d.Acknowledge, CountNext: a.ingest.CountNext, Reservations: d, Reconciliations: d, OpenDrift: func() int { return int(a.drift.Load()) }, Orders: d, Bundle: a.bundles.read,
+		Policies: d, Items: a.ingest.Master().Items, Item: a.ingest.Master().Item, Enrolment: d, Audit: a.trail.List, Accounts: d, People: people{a, d},
+		Secure: strings.HasPrefix(a.cfg.OIDC.PublicURL, "https://"),
 	}
-}
-
-func (a *Aggregator) audit(who, what, id string, err error) {
-	a.deps.Log.Info().Str("who", who).Str("action", what).Str("exception", id).AnErr("err", err).Msg("exception decided")
+	if a.cfg.OIDC.Issuer != "" {
+		o.OIDC, o.OIDCName = oidcDoor{people{a, d}, account.NewOIDC(a.cfg.OIDC.options(), a.deps.Now)}, a.cfg.OIDC.Name
+	}
+	return o
 }
 
 // explain joins what the fold says of a position with what is held of it, what is
@@ -163,23 +159,10 @@ func (a *Aggregator) explainNow(x *protocol.Explanation) {
 	x.Buffers = append(x.Buffers, protocol.ExplainBuffer{Quantity: "risk_buffer", Value: l.RiskBuffer, Reason: why})
 }
 
-// Explain is the door's explanation.
-func (d door) Explain(ctx context.Context, sku protocol.SKU, loc protocol.StoreID, q merge.Question) (*protocol.Explanation, error) {
+// Explain is the desk's explanation: with holds, buffers and freshness.
+func (d desk) Explain(ctx context.Context, sku protocol.SKU, loc protocol.StoreID, q merge.Question) (*protocol.Explanation, error) {
 	return d.a.explain(ctx, sku, loc, q)
 }
-
-// Retry folds a parked record in again.
-func (d door) Retry(ctx context.Context, id string) (protocol.Exception, error) {
-	return d.a.ingest.Retry(ctx, id)
-}
-
-// Discard closes an exception.
-func (d door) Discard(ctx context.Context, id, note string) (protocol.Exception, error) {
-	return d.a.ingest.Discard(ctx, id, note)
-}
-
-// door is ingest as the API sees it.
-type door struct{ a *Aggregator }
 
 // thresholds follows the passages between in, low and out.
 func (a *Aggregator) thresholds(ctx context.Context, channel string, locs []protocol.StoreID, after uint64, emit func(no uint64, reset bool, events any) error) error {

@@ -17,7 +17,9 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
+	"tillwire/aggregator/account"
 	"tillwire/aggregator/api"
+	"tillwire/aggregator/audit"
 	"tillwire/aggregator/availability"
 	"tillwire/aggregator/backup"
 	"tillwire/aggregator/broker"
@@ -49,7 +51,6 @@ const (
 )
 
 const (
-	sessionLasts  = 12 * time.Hour
 	shutdownWait  = 3 * time.Second
 	locationsTick = time.Second
 )
@@ -74,6 +75,9 @@ type Aggregator struct {
 
 	ledger   *bolt.Ledger
 	keys     *credential.Keyring
+	accounts *account.Book
+	trail    *audit.Trail
+	drift    atomic.Int64 // rows that wait for a person
 	model    *availability.Model
 	fleet    *fleet.Fleet
 	ingest   *ingest.Ingest
@@ -111,7 +115,7 @@ func New(cfg Config, d Deps) (*Aggregator, error) {
 	for _, s := range cfg.Stores {
 		a.groups[protocol.StoreID(s.Store)] = s.Region
 	}
-	for _, step := range []func() error{a.openLedger, a.openFleet, a.openIngest, a.openPostings, a.openReleases, a.openBackups, a.openWebhooks, a.openPartners, a.openBroker, a.openHTTP, a.writeAddresses} {
+	for _, step := range []func() error{a.openLedger, a.openFleet, a.openIngest, a.openPostings, a.openReleases, a.openBackups, a.openWebhooks, a.openPartners, a.openBroker, a.openPeople, a.openTrail, a.openHTTP, a.writeAddresses} {
 		if err := step(); err != nil {
 			return nil, errors.Join(err, a.close())
 		}
@@ -352,6 +356,7 @@ func (a *Aggregator) Run(ctx context.Context) error {
 	g.Go(func() error { return a.partners.run(serving) })
 	g.Go(func() error { return a.followBackups(serving) })
 	g.Go(func() error { return a.runPostings(serving) })
+	g.Go(func() error { return a.followHouse(serving) })
 	g.Go(func() error { return a.serveHTTP(serving) })
 	g.Go(func() error { // a dead ledger ends everything
 		select {
@@ -508,10 +513,11 @@ func (a *Aggregator) openHTTP() error {
 			return fmt.Errorf("listen for http: %w; is another aggregator running, or http.listen taken?", err)
 		}
 	}
+	d := desk{a.ingest, a, protocol.ViaAPI}
 	a.api = api.New(api.Options{
-		Availability: a.model, Fleet: a.fleet, Exceptions: a.ledger, Door: door{a}, Feeds: feed.New(a.ingest.Accept, a.cfg.EPCIS.places()), Enrolment: a, Copies: a.ingest, Orders: a.ingest, Bundle: a.bundles.read,
-		Reservations: a.ingest, Policies: a.ingest, Items: a.ingest, Reconciliations: a.ingest, Postings: postings{a},
-		Subscriptions: a.hub, Connectors: &a.partners, Master: a.ingest.Master(), Certificate: a.ingest.Certificate, Thresholds: a.thresholds, CountNext: a.ingest.CountNext, ATP: a.ingest.ATP, Settled: a.settled, Backups: a, Releases: a.releases, Traces: trace.New(a.ledger, a.afterMerge), Generation: a.ingest.Generation,
+		Availability: a.model, Fleet: a.fleet, Exceptions: a.ledger, Door: d, Feeds: feed.New(a.ingest.Accept, a.cfg.EPCIS.places()), Enrolment: d, Copies: d, Orders: d, Audit: a.trail.List, Bundle: a.bundles.read,
+		Reservations: a.ingest, Policies: d, Items: a.ingest, Reconciliations: d, Postings: postings{a},
+		Subscriptions: a.hub, Connectors: &a.partners, Master: a.ingest.Master(), Certificate: a.ingest.Certificate, Thresholds: a.thresholds, CountNext: a.ingest.CountNext, ATP: a.ingest.ATP, Settled: a.settled, Backups: d, Releases: a.releases, Traces: trace.New(a.ledger, a.afterMerge), Generation: a.ingest.Generation,
 		Group: a.group, Key: a.apiKey, Ready: a.readiness, Metrics: a.metrics, OpenAPI: openapi.Aggregator(), AsyncAPI: protocol.AsyncAPI(),
 		Hosts: a.cfg.HTTP.Hosts, Dev: a.cfg.Dev, Log: a.deps.Log, Now: a.deps.Now,
 		Busy: func(err error) bool { return errors.Is(err, ingest.ErrBusy) || errors.Is(err, ingest.ErrStopped) },

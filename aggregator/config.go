@@ -36,6 +36,7 @@ type Config struct {
 	Webhooks  WebhooksConfig  `toml:"webhooks"`
 	Channels  ChannelsConfig  `toml:"channels"`
 	ERPs      []ERPConfig     `toml:"erp"`
+	OIDC      OIDCConfig      `toml:"oidc"`
 }
 
 // OTelConfig says whom to tell the way of documents that carry a sampled traceparent.
@@ -191,6 +192,7 @@ func Defaults() Config {
 		MQTT:    MQTTConfig{Listen: "127.0.0.1:7483", ClientsMax: 8000, PerAddrMax: 64, PerAddrLocal: 8000},
 		Log:     LogConfig{Level: "info"},
 
+		OIDC:      OIDCConfig{Name: "Single sign-on", NameClaim: "email", RoleClaim: "groups", Scopes: []string{"profile", "email"}},
 		Reconcile: ReconcileConfig{AgreeCycles: 2, ZeroShareMax: 0.2},
 		Releases:  ReleasesConfig{Threshold: 1, KeysVersion: 1},
 		Backup:    BackupConfig{Every: Duration(time.Hour), Keep: 48, AfterTimeout: Duration(30 * time.Minute), Rehearse: Duration(24 * time.Hour)},
@@ -263,6 +265,9 @@ func (c *Config) Check() error {
 		return err
 	}
 	if err := c.checkERPs(); err != nil {
+		return err
+	}
+	if err := c.OIDC.check(); err != nil {
 		return err
 	}
 	seen := map[string]bool{}

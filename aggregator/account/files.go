@@ -39,6 +39,9 @@ func (b *Book) change(do func(f *userFile, now time.Time) error) error {
 	}
 	b.looked = time.Time{}
 	b.refresh()
+	if b.told != nil {
+		b.tell() // what another program changed at this very moment is told by nobody
+	}
 	return nil
 }
 

@@ -55,6 +55,7 @@ type Book struct {
 	seen     time.Time // of the file, by modification time
 	size     int64
 	sessions sessionFile
+	told     map[string]User // what Elsewhere has told; nil before its first call
 }
 
 // Open reads the lists of a data folder.

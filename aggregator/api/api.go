@@ -40,8 +40,8 @@ type Exceptions interface {
 // Door takes decisions and documents; it answers when they are durable.
 type Door interface {
 	Explain(ctx context.Context, sku protocol.SKU, loc protocol.StoreID, q merge.Question) (*protocol.Explanation, error)
-	Retry(ctx context.Context, id string) (protocol.Exception, error)
-	Discard(ctx context.Context, id, note string) (protocol.Exception, error)
+	Retry(ctx context.Context, id, who string) (protocol.Exception, error)
+	Discard(ctx context.Context, id, note, who string) (protocol.Exception, error)
 }
 
 // Feeds turn a feed's body into documents and have them merged. Their errors
@@ -56,7 +56,7 @@ type Feeds interface {
 
 // Enrolment issues and takes one-off codes.
 type Enrolment interface {
-	Issue(store protocol.StoreID, agent protocol.AgentID, valid time.Duration) (code string, until time.Time)
+	Issue(ctx context.Context, store protocol.StoreID, agent protocol.AgentID, valid time.Duration, who string) (code string, until time.Time)
 	Enroll(ctx context.Context, code string, o protocol.Origin) (protocol.Enrolled, error)
 }
 
@@ -74,7 +74,8 @@ type Options struct {
 	Backups         Backups
 	Releases        Releases
 	Traces          Traces
-	Generation      func() uint64 // of the cloud, told in every answer
+	Audit           func(f protocol.AuditFilter) []protocol.AuditEntry // newest first
+	Generation      func() uint64                                      // of the cloud, told in every answer
 	Reservations    Reservations
 	Policies        Policies
 	Items           Items
@@ -182,6 +183,7 @@ func routes() []route {
 		{"PUT /v1/releases/rollout", "admin", protocol.BodyBytesMax, (*API).putRollout},
 		{"GET /v1/releases/offer", "", 0, (*API).releaseOffer},
 		{"GET /v1/releases/{sha256}", "", 0, (*API).releaseProgram},
+		{"GET /v1/audit", deciders, 0, (*API).audit},
 		{"GET /v1/exceptions", deciders, 0, (*API).exceptions},
 		{"GET /v1/exceptions/{id}", deciders, 0, (*API).exception},
 		{"POST /v1/exceptions/{id}/retry", deciders, controlBodyMax, (*API).retry},

@@ -12,7 +12,7 @@ import (
 // Backups makes copies of the ledger. MakeBackup's errors are *protocol.Problem.
 type Backups interface {
 	Backups() protocol.BackupStatus
-	MakeBackup(ctx context.Context, r protocol.BackupRequest) (protocol.BackupCopy, error)
+	MakeBackup(ctx context.Context, r protocol.BackupRequest, who string) (protocol.BackupCopy, error)
 }
 
 // generationHeader tells in every answer which ledger it is of: the number rises
@@ -41,7 +41,7 @@ func (a *API) makeBackup(w http.ResponseWriter, r *http.Request) error {
 	c := http.NewResponseController(w)
 	_ = c.SetReadDeadline(time.Time{}) // where it cannot be set, the port's own limit stands
 	_ = c.SetWriteDeadline(time.Time{})
-	made, err := a.o.Backups.MakeBackup(r.Context(), req)
+	made, err := a.o.Backups.MakeBackup(r.Context(), req, who(r))
 	if err != nil {
 		return err
 	}

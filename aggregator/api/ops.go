@@ -100,7 +100,7 @@ func (a *API) exception(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) retry(w http.ResponseWriter, r *http.Request) error {
-	x, err := a.o.Door.Retry(r.Context(), r.PathValue("id"))
+	x, err := a.o.Door.Retry(r.Context(), r.PathValue("id"), who(r))
 	if err != nil {
 		return a.undecided(err)
 	}
@@ -117,7 +117,7 @@ func (a *API) discard(w http.ResponseWriter, r *http.Request) error {
 	if req.Reason = strings.TrimSpace(req.Reason); req.Reason == "" || len(req.Reason) > noteBytesMax {
 		return invalid("/reason", fmt.Sprintf("has %d bytes", len(req.Reason)), fmt.Sprintf("say in 1 to %d bytes why the document is dropped; it is kept with it", noteBytesMax))
 	}
-	x, err := a.o.Door.Discard(r.Context(), r.PathValue("id"), req.Reason)
+	x, err := a.o.Door.Discard(r.Context(), r.PathValue("id"), req.Reason, who(r))
 	if err != nil {
 		return a.undecided(err)
 	}
@@ -182,7 +182,7 @@ func (a *API) enrolmentToken(w http.ResponseWriter, r *http.Request) error {
 	if valid <= 0 || valid > enrolmentMax {
 		return invalid("/valid_hours", fmt.Sprintf("is %d", req.Hours), "1 to 24 hours")
 	}
-	code, until := a.o.Enrolment.Issue(protocol.StoreID(req.Store), protocol.AgentID(req.Agent), valid)
+	code, until := a.o.Enrolment.Issue(r.Context(), protocol.StoreID(req.Store), protocol.AgentID(req.Agent), valid, who(r))
 	return reply(w, http.StatusCreated, map[string]any{"token": code, "store": req.Store, "expires_at": until.UTC()})
 }
 

@@ -13,8 +13,10 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,10 +35,9 @@ const (
 // Token prefixes say what a string is before anything is verified: secret
 // scanners find them in logs and repositories.
 const (
-	prefixAgent  = "twa1"
-	prefixKey    = "twk1"
-	prefixEnrol  = "twe1"
-	prefixCookie = "tws1"
+	prefixAgent = "twa1"
+	prefixKey   = "twk1"
+	prefixEnrol = "twe1"
 )
 
 // Role of an API key.
@@ -166,6 +167,57 @@ func (k *Keyring) isRevoked(body string) bool {
 	return k.list[body] || (f[0] == prefixAgent && k.list[f[1]+"/"+f[2]]) || (f[0] != prefixAgent && len(f) > 2 && k.list["key/"+f[2]])
 }
 
+// Revoke makes credentials void for good: store/agent, or key/name. It is written
+// to the list that operators edit by hand too.
+func (k *Keyring) Revoke(name, who string) error {
+	kind, rest, ok := strings.Cut(name, "/")
+	if err := protocol.CheckName(rest); !ok || kind == "" || err != nil || protocol.CheckName(kind) != nil {
+		return fmt.Errorf("revoke %q: name it STORE/AGENT, or key/NAME", name)
+	}
+	if k.IsRevoked(name) {
+		return nil
+	}
+	f, err := os.OpenFile(k.revoked, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("revoke %s: %w", name, err)
+	}
+	_, err = fmt.Fprintf(f, "%s # %s by %s\n", name, k.now().UTC().Format(time.RFC3339), strings.Map(printable, who))
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("revoke %s: %w", name, err)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.checked = time.Time{}
+	k.refresh()
+	return nil
+}
+
+func printable(r rune) rune {
+	if r < ' ' || r == '#' {
+		return -1
+	}
+	return r
+}
+
+// IsRevoked tells whether a name stands on the list.
+func (k *Keyring) IsRevoked(name string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.refresh()
+	return k.list[name]
+}
+
+// Revoked lists what is void, by name.
+func (k *Keyring) Revoked() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.refresh()
+	return slices.Sorted(maps.Keys(k.list))
+}
+
 // refresh reads the list again where the file changed; it looks at most once a
 // second.
 func (k *Keyring) refresh() {
@@ -261,24 +313,4 @@ func (k *Keyring) CheckEnrolment(code string, o protocol.Origin) (nonce string, 
 		return "", ErrExpired
 	}
 	return f[3], nil
-}
-
-// Session trades an ops or admin key for a browser session.
-func (k *Keyring) Session(key string, valid time.Duration) (session string, until time.Time, ok bool) {
-	role, name, err := k.CheckKey(key)
-	if err != nil || (role != RoleOps && role != RoleAdmin) {
-		return "", time.Time{}, false
-	}
-	until = k.now().Add(valid).Truncate(time.Second)
-	return k.sign(prefixCookie, string(role), name, strconv.FormatInt(until.Unix(), 36)), until, true
-}
-
-// CheckSession tells whose session it is.
-func (k *Keyring) CheckSession(session string) (who string, ok bool) {
-	f, err := k.open(session, prefixCookie, 3)
-	if err != nil {
-		return "", false
-	}
-	until, err := strconv.ParseInt(f[2], 36, 64)
-	return f[1], err == nil && k.now().Unix() <= until
 }

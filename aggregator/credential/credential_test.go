@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -102,7 +103,7 @@ func TestEnrolmentExpiresAndIsBoundToTheStore(t *testing.T) {
 	}
 }
 
-func TestSessionsAreForOpsAndEnd(t *testing.T) {
+func TestNamesAndRoles(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	k, _ := ring(t, &now)
 	if _, err := k.Key("king", "ann"); err == nil {
@@ -111,18 +112,32 @@ func TestSessionsAreForOpsAndEnd(t *testing.T) {
 	if _, err := k.Key(RoleOps, "ann smith"); err == nil {
 		t.Error("a name with a space is issued")
 	}
-	ops, _ := k.Key(RoleOps, "ann")
-	channel, _ := k.Key(RoleChannel, "web")
-	if _, _, ok := k.Session(channel, time.Hour); ok {
-		t.Error("a channel key opens the ops UI")
+}
+
+func TestRevokeEndsCredentials(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	k, dir := ring(t, &now)
+	agent := k.Agent(shop)
+	key, _ := k.Key(RoleOps, "ann")
+	for _, name := range []string{shop.String(), "key/ann", "key/ann"} {
+		if err := k.Revoke(name, "bob # sneaky\nkey/web"); err != nil {
+			t.Fatal(err)
+		}
 	}
-	s, _, ok := k.Session(ops, time.Hour)
-	if who, fine := k.CheckSession(s); !ok || !fine || who != "ann" {
-		t.Errorf("session: %v %v %q", ok, fine, who)
+	if err := k.CheckAgent(shop, agent); !errors.Is(err, ErrRevoked) {
+		t.Error("a revoked agent:", err)
 	}
-	now = now.Add(2 * time.Hour)
-	if _, fine := k.CheckSession(s); fine {
-		t.Error("a session outlives its end")
+	if _, _, err := k.CheckKey(key); !errors.Is(err, ErrRevoked) {
+		t.Error("a revoked key:", err)
+	}
+	for _, bad := range []string{"", "x", "a/b/c", "key/", "/x", "key/a b"} {
+		if err := k.Revoke(bad, "bob"); err == nil {
+			t.Errorf("%q is revoked", bad)
+		}
+	}
+	other, err := Open(dir, func() time.Time { return now })
+	if err != nil || !slices.Equal(other.Revoked(), []string{shop.String(), "key/ann"}) {
+		t.Errorf("the list: %q %v", other.Revoked(), err)
 	}
 }
 

@@ -468,6 +468,14 @@ func (i *Ingest) PutFact(ctx context.Context, key string, value []byte) error {
 	})
 }
 
+// PutFacts stores small values durably, all or none; a nil value deletes.
+func (i *Ingest) PutFacts(ctx context.Context, facts ...ledger.Fact) error {
+	return i.call(ctx, func(i *Ingest, _ int64) error {
+		i.facts = append(i.facts, facts...)
+		return nil
+	})
+}
+
 // weigh looks how full the queue is, and now and then who is how far behind.
 func (i *Ingest) weigh(nowUS int64) {
 	_, bulk := i.queue.waits()

@@ -230,6 +230,15 @@ func (i *Ingest) Reconciliations(ctx context.Context, f reconcile.Filter) (list 
 	return list, err
 }
 
+// OpenDrift counts the rows that wait for a statement or a person.
+func (i *Ingest) OpenDrift(ctx context.Context) (n int, err error) {
+	err = i.call(ctx, func(i *Ingest, _ int64) error {
+		n = i.eng.Drift.Open()
+		return nil
+	})
+	return n, err
+}
+
 // Reconciliation returns one row.
 func (i *Ingest) Reconciliation(ctx context.Context, id string) (r protocol.Reconciliation, ok bool, err error) {
 	err = i.call(ctx, func(i *Ingest, nowUS int64) error {

@@ -2,12 +2,10 @@ package web
 
 import (
 	"cmp"
-	"errors"
 	"net/http"
 	"slices"
 
 	"tillwire/protocol"
-	"tillwire/store/ledger"
 )
 
 type availabilityData struct {
@@ -22,13 +20,6 @@ type availabilityData struct {
 	Some     []protocol.SKU // to try
 	Parked   bool           // there is a page of exceptions
 	Stale    int            // locations whose knowledge is older than 5 min
-}
-
-type explainData struct {
-	protocol.Explanation
-	Name   string
-	Inside int // lines inside the anchor's cut
-	Gone   string
 }
 
 func (w *Web) names() map[protocol.StoreID]string {
@@ -61,7 +52,11 @@ func (w *Web) availabilityPage(rw http.ResponseWriter, r *http.Request) error {
 				return cmp.Or(cmp.Compare(b.Available, a.Available), cmp.Compare(b.OnHand, a.OnHand), cmp.Compare(a.Location, b.Location))
 			})
 			if d.Location != "" {
-				d.Explain = w.explain(sku, d.Location)
+				when, err := moment(r)
+				if err != nil {
+					return err
+				}
+				d.Explain = w.explain(r, sku, d.Location, when)
 			}
 		}
 	}
@@ -77,36 +72,16 @@ func (w *Web) availabilityPage(rw http.ResponseWriter, r *http.Request) error {
 	return w.render(rw, r, "availability.html", f)
 }
 
-func (w *Web) explain(sku protocol.SKU, loc protocol.StoreID) *explainData {
-	if w.opts.Explain == nil {
-		return nil
-	}
-	e := &explainData{}
-	x, err := w.opts.Explain(sku, loc, explainLinesMax)
-	if err != nil {
-		e.SKU, e.Location = sku, loc
-		e.Gone = "There is nothing to explain: no movement of this SKU at this location is merged."
-		if !errors.Is(err, ledger.ErrNotFound) {
-			w.opts.Log.Warn().Err(err).Str("sku", string(sku)).Str("store", string(loc)).Msg("explain failed")
-			e.Gone = "The explanation could not be made; the aggregator's log says why."
-		}
-		return e
-	}
-	e.Explanation = x
-	for i := range x.Lines {
-		if x.Lines[i].InsideCut {
-			e.Inside++
-		}
-	}
-	return e
-}
-
 func (w *Web) explainFragment(rw http.ResponseWriter, r *http.Request) error {
 	sku, loc := protocol.SKU(query(r, "sku")), protocol.StoreID(query(r, "location"))
 	if sku == "" || loc == "" {
 		return badRequest("sku and location are both needed.")
 	}
-	e := w.explain(sku, loc)
+	when, err := moment(r)
+	if err != nil {
+		return err
+	}
+	e := w.explain(r, sku, loc, when)
 	if e == nil {
 		return notFound("This aggregator has no explanations.")
 	}

@@ -6,12 +6,14 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"tillwire/protocol"
 )
 
 // cell neutralises what a spreadsheet would run as a formula (CWE-1236).
 func cell(s string) string {
-	if s == "" {
-		return s
+	if _, err := strconv.ParseFloat(s, 64); err == nil || s == "" {
+		return s // a number, below zero too
 	}
 	if strings.ContainsRune("=+-@\t\r\n|", rune(s[0])) {
 		return "'" + s
@@ -94,6 +96,25 @@ func (w *Web) exceptionsCSV(rw http.ResponseWriter, r *http.Request) error {
 			}
 			put(e.ID, e.State, e.Code, e.Reason, string(e.Origin.Store), string(e.Origin.Agent), strconv.FormatUint(e.Epoch, 10),
 				strconv.FormatUint(e.Seq, 10), e.EventID.String(), kind, e.DocumentID, e.At.UTC().Format(time.RFC3339), e.Note, decided)
+		}
+	})
+}
+
+func (w *Web) availabilityCSV(rw http.ResponseWriter, r *http.Request) error {
+	sku, err := protocol.NormalizeSKU(query(r, "sku"))
+	if err != nil {
+		sku = protocol.SKU(query(r, "sku"))
+	}
+	a, ok := w.opts.Availability(sku)
+	if !ok {
+		return notFound("Nothing is known of this SKU.")
+	}
+	head := []string{"sku", "location", "type", "available", "on_hand", "reserved", "allocated", "unavailable", "safety_stock", "risk_buffer", "in_transit", "as_of", "lag_s", "provisional"}
+	return w.csv(rw, "availability", head, func(put func(...string)) {
+		for i := range a.Locations {
+			l := &a.Locations[i]
+			put(string(a.SKU), string(l.Location), l.Type, l.Available.String(), l.OnHand.String(), l.Reserved.String(), l.Allocated.String(), l.Unavailable.String(),
+				l.SafetyStock.String(), l.RiskBuffer.String(), l.InTransit.String(), stamp(&l.AsOf), strconv.FormatFloat(l.LagS, 'f', 1, 64), strconv.FormatBool(l.Provisional))
 		}
 	})
 }

@@ -30,6 +30,7 @@ type demo struct {
 	acked  []string
 	exc    []protocol.Exception
 	frozen bool
+	desk   *demoDesk
 }
 
 var (
@@ -38,7 +39,7 @@ var (
 )
 
 func newDemo(n int) *demo {
-	d := &demo{r: rand.New(rand.NewPCG(7, 7)), rev: 1, wake: make(chan struct{})}
+	d := &demo{r: rand.New(rand.NewPCG(7, 7)), rev: 1, wake: make(chan struct{}), desk: newDemoDesk()}
 	now := time.Now().UnixMicro()
 	for i := range n {
 		t := protocol.Tile{
@@ -264,7 +265,7 @@ func (d *demo) Past(atUS int64) (protocol.FleetPast, bool) {
 	return p, true
 }
 
-func (d *demo) Acknowledge(id string) bool {
+func (d *demo) acknowledge(id string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.acked = append(d.acked, id)
@@ -292,7 +293,7 @@ func (d *demo) availability(sku protocol.SKU) (protocol.Availability, bool) {
 	return a, true
 }
 
-func (d *demo) explain(sku protocol.SKU, loc protocol.StoreID, _ int) (protocol.Explanation, error) {
+func (d *demo) explain(_ context.Context, sku protocol.SKU, loc protocol.StoreID, _ int, when Moment) (protocol.Explanation, error) {
 	if sku != demoSKU {
 		return protocol.Explanation{}, ledger.ErrNotFound
 	}
@@ -301,6 +302,14 @@ func (d *demo) explain(sku protocol.SKU, loc protocol.StoreID, _ int) (protocol.
 		return protocol.ExplainLine{Position: 1, Kind: k, DocumentID: string(loc) + "-R02-000817", Origin: protocol.Origin{Store: loc, Agent: "server"}, Epoch: 1, Seq: uint64(41_000 - back/time.Minute), Register: "R02", OccurredAt: now.Add(-back), Quantity: protocol.Units(q), Effect: protocol.Units(eff), InsideCut: inside, Flags: flags}
 	}
 	anchor, until := line(30*time.Hour, protocol.KindCount, 12, 12, false), now.Add(15*time.Minute)
+	if when.AtUS != 0 { // what was known then lacks the return, which came in late
+		t := time.UnixMicro(when.AtUS).UTC()
+		x := protocol.Explanation{SKU: sku, Location: loc, Anchor: &anchor, At: &t, Quantities: protocol.Quantities{OnHand: protocol.Units(12)}, Sum: "12 counted + 1 returned − 1 sold = 12 on hand"}
+		if when.KnownUS != 0 {
+			x.KnownAt, x.OnHand, x.Sum = &t, protocol.Units(11), "12 counted − 1 sold = 11 on hand"
+		}
+		return x, nil
+	}
 	return protocol.Explanation{
 		SKU: sku, Location: loc, Anchor: &anchor, Lines: []protocol.ExplainLine{line(4*time.Minute, protocol.KindSale, 2, -2, false), line(3*time.Hour, protocol.KindReturn, 1, 1, false), line(26*time.Hour, protocol.KindSale, 1, -1, false), line(31*time.Hour, protocol.KindSale, 1, 0, true, "by_event_time")},
 		Quantities: protocol.Quantities{OnHand: protocol.Units(8), Reserved: protocol.Units(1), Allocated: protocol.Units(2), SafetyStock: protocol.Units(1)},
@@ -353,13 +362,17 @@ func demoManual() []byte {
 }
 
 func (d *demo) options() Options {
-	return Options{
+	o := Options{
 		Dev: true, Version: "0.1.0", Manual: demoManual(), Fleet: d, Availability: d.availability, Explain: d.explain,
 		Search:     func(string, int) []protocol.SKU { return []protocol.SKU{demoSKU, "04006381333948"} },
 		Exceptions: d.exceptions, OpenCount: d.open,
 		Retry:   func(_ context.Context, id, _ string) error { return d.decide(id, "retried", "") },
 		Discard: func(_ context.Context, id, _, note string) error { return d.decide(id, "discarded", note) },
+
+		Acknowledge: func(_ context.Context, id, _ string) bool { return d.acknowledge(id) },
 	}
+	d.desk.into(&o)
+	return o
 }
 
 // serve runs the pages over d, which steps once a second until the test ends.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -154,21 +153,9 @@ func (w *Web) discard(rw http.ResponseWriter, r *http.Request) error {
 
 func (w *Web) decide(rw http.ResponseWriter, r *http.Request, what string, do func(context.Context, string) error) error {
 	id := r.PathValue("id")
-	if err := do(r.Context(), id); err != nil {
-		var pe *pageError
-		var problem *protocol.Problem
-		switch {
-		case errors.As(err, &pe):
-			return pe
-		case errors.As(err, &problem):
-			return &pageError{problem.Status, problem.Code, problem.Detail}
-		case errors.Is(err, ledger.ErrNotFound):
-			return notFound("This exception is gone.")
-		}
-		w.opts.Log.Warn().Err(err).Str("exception", id).Str("what", what).Msg("decision failed")
-		return &pageError{http.StatusConflict, "not_decided", "It did not work: " + err.Error()}
+	if err := do(context.WithoutCancel(r.Context()), id); err != nil {
+		return w.decided(what+" "+id, err)
 	}
-	w.opts.Log.Info().Str("exception", id).Str("what", what).Str("who", who(r)).Msg("exception decided")
 	out := map[string]any{"ok": true, "open": w.openCount()}
 	if w.opts.Exception != nil {
 		if e, err := w.opts.Exception(id); err == nil {

@@ -211,7 +211,7 @@ func (w *Web) fleetPage(rw http.ResponseWriter, r *http.Request) error {
 		d.Panel = &panelData{Status: s, At: w.now()}
 	}
 	f := w.frame(r, "fleet", "Fleet")
-	f.Data = d
+	f.Data, f.Filters = d, true
 	if d.TV {
 		f.Body = "tv"
 	}

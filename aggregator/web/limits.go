@@ -22,6 +22,13 @@ const (
 	togetherWithin    = 10 * time.Minute // what strikes a region within this is one trouble
 	togetherMin       = 3                // stores; fewer are called one by one
 	togetherNames     = 4
-	loginsPerMinute   = 20
 	documentBytesMax  = 32 << 10 // of an exception's document, as shown
+	rowsPerPage       = 100
+	csvRowsMax        = 999
+	riskMax           = 200
+	driftCounted      = 1000 // rows that the sums by system are of
+	historyShown      = 20
+	countNextShown    = 25
+	foundPerKind      = 6
+	explainSteps      = 200 // moments that the slider through time stops at
 )

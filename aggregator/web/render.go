@@ -26,30 +26,32 @@ type frame struct {
 	Page    string // of the navigation
 	Dev     bool
 	Version string
-	Who     string
-	Nav     []navItem
-	More    []navItem // of the menu
+	Person  Person
+	Nav     []navGroup
+	Here    string // the page's name in the navigation
+	Filters bool   // the search box narrows what the page shows
 	Query   string
 	Error   string
 	Body    string // classes of the page's body
 	Data    any
 }
 
-type navItem struct {
-	Name, Href, Page string
-	Count            int
-}
+// within says under which page of the navigation a page stands.
+var within = map[string]string{"reservation": "reservations", "policy": "policies", "item": "items", "agent": "fleet", "store": "fleet"}
 
 func (w *Web) frame(r *http.Request, page, title string) *frame {
-	f := &frame{Title: title, Page: page, Dev: w.opts.Dev, Version: w.opts.Version, Who: who(r), Query: query(r, "q")}
-	f.Nav = append(f.Nav, navItem{Name: "Fleet", Href: "/", Page: "fleet"})
-	if w.opts.Availability != nil {
-		f.Nav = append(f.Nav, navItem{Name: "Availability", Href: "/availability", Page: "availability"})
+	f := &frame{Title: title, Page: page, Dev: w.opts.Dev, Version: w.opts.Version, Person: person(r), Query: query(r, "q")}
+	if up := within[page]; up != "" {
+		f.Page = up
 	}
-	if w.opts.Exceptions != nil {
-		f.Nav = append(f.Nav, navItem{Name: "Exceptions", Href: "/exceptions", Page: "exceptions", Count: w.openCount()})
+	f.Nav = w.nav(r)
+	for _, g := range f.Nav {
+		for _, it := range g.Items {
+			if it.Page == f.Page {
+				f.Here = it.Name
+			}
+		}
 	}
-	f.More = append(f.More, navItem{Name: "Operations manual", Href: "/ops/", Page: "operations"})
 	return f
 }
 
@@ -136,6 +138,7 @@ func parseTemplates(w *Web) (*template.Template, error) {
 		"presence": presenceWord,
 		"iso":      func(t time.Time) string { return t.Format(time.RFC3339Nano) },
 		"clock":    func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
+		"unix":     func(s int64) time.Time { return time.Unix(s, 0).UTC() },
 		"us":       func(us int64) time.Time { return time.UnixMicro(us).UTC() },
 		"signed":   signed,
 		"path":     url.PathEscape,
@@ -148,6 +151,16 @@ func parseTemplates(w *Web) (*template.Template, error) {
 		"ms":       func(us int64) string { return strconv.FormatFloat(float64(us)/1000, 'f', 1, 64) },
 		"skew":     skew,
 		"tiles":    tilesHTML,
+		"qty":      quantity,
+		"plural":   plural,
+		"join":     strings.Join,
+		"open":     openReservation,
+		"policy":   makePolicyForm,
+		"pair":     func(name, value string) pair { return pair{name, value} },
+		"sourcings": func() []string {
+			return []string{protocol.SourcingNearest, protocol.SourcingMostStock, protocol.SourcingFreshest, protocol.SourcingLeastSplits}
+		},
+		"conflicts": func() []string { return []string{protocol.OnConflictSource, protocol.OnConflictNotify} },
 	}).ParseFS(templateFiles, "templates/*.html")
 }
 
@@ -210,6 +223,23 @@ func comma(n int64) string {
 	return s
 }
 
+// quantity groups the digits of what people read.
+func quantity(q protocol.Quantity) string {
+	whole, part, fraction := strings.Cut((max(q, -q)).String(), ".")
+	n, err := strconv.ParseInt(whole, 10, 64)
+	if err != nil {
+		return q.String()
+	}
+	s := comma(n)
+	if q < 0 {
+		s = "−" + s
+	}
+	if fraction {
+		s += "." + part
+	}
+	return s
+}
+
 func size(n uint64) string {
 	v, unit := float64(n), 0
 	for v >= 1024 && unit < 4 {
@@ -224,9 +254,9 @@ func size(n uint64) string {
 func signed(q protocol.Quantity) string {
 	switch {
 	case q > 0:
-		return "+" + q.String()
+		return "+" + quantity(q)
 	case q < 0:
-		return "−" + (-q).String()
+		return quantity(q)
 	}
 	return "0"
 }

@@ -12,12 +12,14 @@ import (
 
 type storeData struct {
 	Status     protocol.StoreStatus
-	Agents     []agentData
+	Agents     []storeAgent
 	Exceptions []protocol.Exception
 	At         time.Time
+	Count      []protocol.CountNext // what to count next, the most worth first
+	Orders     bool                 // there are commands
 }
 
-type agentData struct {
+type storeAgent struct {
 	protocol.AgentStatus
 	Feed bool
 	Bar  *bar
@@ -47,9 +49,9 @@ func (w *Web) storeData(r *http.Request) (*storeData, error) {
 	if !ok {
 		return nil, notFound("No store of this name is configured, and none has connected. Look for it on the fleet page.")
 	}
-	d := &storeData{Status: s, At: w.now()}
+	d := &storeData{Status: s, At: w.now(), Orders: w.opts.Orders != nil}
 	for i := range s.Agents {
-		a := agentData{AgentStatus: s.Agents[i], Feed: protocol.Origin{Agent: s.Agents[i].Agent}.IsFeed()}
+		a := storeAgent{AgentStatus: s.Agents[i], Feed: protocol.Origin{Agent: s.Agents[i].Agent}.IsFeed()}
 		a.Bar = makeBar(&a.AgentStatus)
 		d.Agents = append(d.Agents, a)
 	}
@@ -68,7 +70,12 @@ func (w *Web) storePage(rw http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	f := w.frame(r, "", string(d.Status.Store)+" "+d.Status.Name)
+	if w.opts.CountNext != nil {
+		if d.Count, err = w.opts.CountNext(r.Context(), d.Status.Store, countNextShown); err != nil {
+			return err
+		}
+	}
+	f := w.frame(r, "store", string(d.Status.Store)+" "+d.Status.Name)
 	f.Data = d
 	return w.render(rw, r, "store.html", f)
 }
@@ -89,9 +96,8 @@ func (w *Web) acknowledge(rw http.ResponseWriter, r *http.Request) error {
 	if err := json.NewDecoder(r.Body).Decode(&in); err != nil || in.ID == "" {
 		return badRequest("The incident's id is missing.")
 	}
-	if !w.opts.Fleet.Acknowledge(in.ID) {
+	if w.opts.Acknowledge == nil || !w.opts.Acknowledge(r.Context(), in.ID, who(r)) {
 		return notFound("This incident is not open, or closes by itself.")
 	}
-	w.opts.Log.Info().Str("incident", in.ID).Str("who", who(r)).Msg("incident acknowledged")
 	return writeJSON(rw, r, map[string]bool{"ok": true})
 }

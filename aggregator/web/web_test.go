@@ -15,9 +15,9 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"tillwire/protocol"
 	"tillwire/store/ledger"
@@ -64,6 +64,9 @@ func TestEveryPageAnswers(t *testing.T) {
 	for _, p := range []string{
 		"/", "/?state=stuck&lag=3&q=mainz&region=North&version=1.8.2&incident=store_stuck&store=S0002", "/?lag=99&state=nonsense", "/stores/S0001", "/availability", "/availability?sku=4006381333931&location=S0003",
 		"/availability?sku=unknown", "/availability?sku=4006381333932", "/exceptions", "/exceptions?state=discarded", "/exceptions?code=bad_unit&store=S0015", "/exceptions?after=x3", "/operations", "/fleet.csv", "/exceptions.csv",
+		"/reservations", "/reservations?state=at_risk", "/reservations?state=held&location=S0003", "/reservations/web-101", "/reservations.csv", "/reconciliation", "/reconciliation?state=adopted&source=erp", "/reconciliation.csv",
+		"/stores/S0001/agents/server", "/stores/S0002/agents/server", "/policies", "/policies?q=x", "/items", "/items?from=0400", "/items/4006381333931", "/enrolment", "/enrolment?state=away&q=s00", "/enrolment.csv", "/audit", "/audit?action=account&who=x", "/audit.csv", "/accounts",
+		"/find?q=nothing+like+it", "/find?q=00", "/ui/find?q=S0001", "/availability.csv?sku=4006381333931", "/ui/availability/explain?sku=04006381333931&location=S0001&at=1700000000&known=1",
 		"/ui/bands", "/ui/stores/S0001/panel", "/ui/stores/S0001/body", "/ui/stores/S0001/history", "/ui/stores/S0001/history?range=day", "/ui/availability/explain?sku=04006381333931&location=S0001", "/ui/availability/skus?q=4",
 		"/static/app.css", "/static/base.js", "/static/vendor/uplot-1.6.32.js", "/static/vendor/inter-5.3.0-latin.woff2",
 	} {
@@ -104,7 +107,7 @@ func checkHTML(t *testing.T, h http.Handler, page, body string) {
 			continue
 		}
 		seen[path] = true
-		if !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") {
+		if strings.HasPrefix(path, "/login") || !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") {
 			t.Errorf("%s links to %q", page, u)
 			continue
 		}
@@ -130,8 +133,8 @@ func TestWhatOthersCallThemselvesIsText(t *testing.T) {
 			a.SKU, a.Locations[0].Location = evil, evil
 			return a, true
 		}
-		o.Explain = func(_ protocol.SKU, l protocol.StoreID, n int) (protocol.Explanation, error) {
-			e, _ := ex(demoSKU, l, n)
+		o.Explain = func(ctx context.Context, _ protocol.SKU, l protocol.StoreID, n int, when Moment) (protocol.Explanation, error) {
+			e, _ := ex(ctx, demoSKU, l, n, when)
 			e.Sum, e.Lines[0].DocumentID, e.Lines[0].Register, e.Lines[0].Flags = evil, evil, evil, []string{evil}
 			return e, nil
 		}
@@ -159,14 +162,14 @@ func TestCSVIsNeutralised(t *testing.T) {
 	if !strings.Contains(w.Header().Get("Content-Disposition"), "attachment") {
 		t.Error(w.Header())
 	}
-	for _, path := range []string{"/fleet.csv", "/exceptions.csv"} {
+	for _, path := range []string{"/fleet.csv", "/exceptions.csv", "/reservations.csv", "/reconciliation.csv", "/audit.csv", "/enrolment.csv", "/availability.csv?sku=4006381333931"} {
 		rows, err = csv.NewReader(get(h, path).Body).ReadAll()
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, r := range rows {
 			for _, c := range r {
-				if c != "" && strings.ContainsRune("=+-@", rune(c[0])) {
+				if _, err := strconv.ParseFloat(c, 64); err != nil && c != "" && strings.ContainsRune("=+-@", rune(c[0])) {
 					t.Errorf("%s: cell %q would be run", path, c)
 				}
 			}
@@ -243,56 +246,6 @@ func TestMissingThings(t *testing.T) {
 	empty := get(handler(t, newDemo(0)), "/").Body.String()
 	if !strings.Contains(empty, "tillwire-aggregator token") {
 		t.Error("an empty fleet does not say what to do")
-	}
-}
-
-func TestLogin(t *testing.T) {
-	d := newDemo(3)
-	if _, err := New(Options{Fleet: d}); !errors.Is(err, ErrLogin) {
-		t.Fatal("a UI without login was made:", err)
-	}
-	out := ""
-	h := handler(t, d, func(o *Options) {
-		o.Dev = false
-		o.Login = func(k string) (string, time.Time, bool) { return "s1", time.Now().Add(time.Hour), k == "good" }
-		o.Session = func(s string) (string, bool) { return "anna", s == "s1" && out == "" }
-		o.Logout = func(s string) { out = s }
-	})
-	if w := get(h, "/stores/S0001?x=1"); w.Code != 303 || w.Header().Get("Location") != "/login?next=%2Fstores%2FS0001%3Fx%3D1" {
-		t.Fatal(w.Code, w.Header())
-	}
-	if w := get(h, "/ui/bands"); w.Code != 401 {
-		t.Fatal(w.Code)
-	}
-	if w := get(h, "/login?next=//evil.example/x"); w.Code != 200 || strings.Contains(w.Body.String(), "evil") || strings.Contains(w.Body.String(), "Development mode") {
-		t.Fatal(w.Code, w.Body)
-	}
-	form := []string{"Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site", "same-origin"}
-	if w := send2(h, "/login", "key=bad", form...); w.Code != 401 {
-		t.Fatal(w.Code)
-	}
-	if w := send2(h, "/login", "key=good", form[:2]...); w.Code != 403 {
-		t.Fatal(w.Code)
-	}
-	w := send2(h, "/login", "key=good&next=/exceptions", form...)
-	cookie := w.Header().Get("Set-Cookie")
-	if w.Code != 303 || w.Header().Get("Location") != "/exceptions" || !strings.Contains(cookie, "HttpOnly") || !strings.Contains(cookie, "SameSite=Strict") {
-		t.Fatal(w.Code, w.Header())
-	}
-	if w = get(h, "/", "Cookie", "tillwire_session=s1"); w.Code != 200 || !strings.Contains(w.Body.String(), "anna") {
-		t.Fatal(w.Code)
-	}
-	if w = send2(h, "/logout", "", append(form, "Cookie", "tillwire_session=s1")...); w.Code != 303 || out != "s1" {
-		t.Fatal(w.Code, out)
-	}
-	refused := 0
-	for range loginsPerMinute + 5 {
-		if send2(h, "/login", "key=bad", form...).Code == 429 {
-			refused++
-		}
-	}
-	if refused < 5 {
-		t.Fatal("logins are not bounded:", refused)
 	}
 }
 

@@ -61,7 +61,7 @@ func commands() []command {
 		{"config", "", "list every configuration key, its environment variable and its value", "tillwire-aggregator config", configCommand},
 		{"version", "", "print the version", "", versionCommand},
 	}
-	return slices.Insert(all, len(all)-1, append(storeCommands(), releaseCommands()...)...)
+	return slices.Insert(all, len(all)-1, slices.Concat(storeCommands(), releaseCommands(), userCommands())...)
 }
 
 func main() {

@@ -6,8 +6,8 @@ export const ago = (s) => s < 0 ? "0 s" : s < 60 ? `${s | 0} s` : s < 3600 ? `${
 
 // Fragments are rendered and escaped by our own server; no other HTML is ever put in.
 const policy = window.trustedTypes ? trustedTypes.createPolicy("tillwire", { createHTML: (s) => s }) : { createHTML: (s) => s };
-export async function fragment(url, signal) {
-  const r = await fetch(url, { signal, headers: { "X-Tillwire": "1" } });
+export async function fragment(url, signal, what = "1") {
+  const r = await fetch(url, { signal, headers: { "X-Tillwire": what } });
   if (r.status === 401) { location.assign("/login?next=" + encodeURIComponent(location.pathname + location.search)); }
   if (!r.ok) throw Object.assign(new Error(`${r.status}`), { status: r.status });
   const t = document.createElement("template");
@@ -20,6 +20,21 @@ export async function post(url, body) {
   const m = await r.json().catch(() => ({}));
   if (!r.ok) throw new Error(m.detail || `The aggregator answered ${r.status}.`);
   return m;
+}
+
+
+// swap puts new content in, and leaves the reader where they are: what was focused
+// or unfolded is so again, found by its id or its row.
+export function swap(host, content) {
+  const a = host.contains(document.activeElement) ? document.activeElement : null;
+  const row = a?.closest("[data-row]")?.dataset.row, id = a?.id, inRow = a && row !== undefined ? [...a.closest("[data-row]").querySelectorAll("a, button")].indexOf(a) : -1;
+  const open = new Set([...host.querySelectorAll("details[open]")].map((d) => d.id)), x = [...host.querySelectorAll(".scroll")].map((d) => d.scrollLeft);
+  for (const d of content.querySelectorAll("details")) if (open.has(d.id)) d.open = true;
+  host.replaceChildren(content);
+  host.querySelectorAll(".scroll").forEach((d, i) => { d.scrollLeft = x[i] ?? 0; });
+  const r = row !== undefined && host.querySelector(`[data-row="${CSS.escape(row)}"]`);
+  const to = r ? (inRow < 0 ? r : r.querySelectorAll("a, button")[inRow] ?? r) : id && $(id);
+  if (to) { if (to === r) r.tabIndex = -1; to.focus({ preventScroll: true }); }
 }
 
 // --- times: the viewer's zone; the store's own beside it where it differs
@@ -40,7 +55,7 @@ times(document);
 
 // --- a word to the reader
 let toastTimer;
-export function toast(s) { const t = $("toast"); t.textContent = s; t.hidden = false; clearTimeout(toastTimer); toastTimer = setTimeout(() => { t.hidden = true; }, 6000); }
+export function toast(s, bad) { const t = $("toast"); t.textContent = s; t.classList.toggle("bad", !!bad); t.hidden = false; clearTimeout(toastTimer); toastTimer = setTimeout(() => { t.hidden = true; }, 6000); }
 
 // --- theme
 const themed = new Set();
@@ -61,15 +76,62 @@ export function tone(name) { const e = document.createElement("i"); e.style.colo
 
 // --- keys
 const typing = (e) => e.target.closest?.("input, select, textarea, dialog");
-export const search = () => $("sku") ?? $("q");
+export const search = () => $("q");
 addEventListener("keydown", (e) => {
   if (e.metaKey || e.ctrlKey || e.altKey) return;
   if (e.key === "Escape" && e.target.matches?.("input[type=search]")) e.target.blur();
   if (typing(e)) return;
   if (e.key === "/") { e.preventDefault(); search()?.focus(); search()?.select(); }
   if (e.key === "?") { e.preventDefault(); $("keys")?.showModal(); }
-});
+  const to = going && { f: "/", a: "/availability", r: "/reservations", e: "/exceptions", d: "/reconciliation", u: "/audit" }[e.key];
+  clearTimeout(going); going = e.key === "g" ? setTimeout(() => { going = 0; }, 1200) : 0;
+  if (to && document.querySelector(`#rail a[href="${to}"]`)) { e.preventDefault(); e.stopImmediatePropagation(); location.assign(to); }
+}, true);
+let going; // g was pressed: a letter goes to a page
 if ($("help")) { $("help").hidden = false; $("help").addEventListener("click", () => $("keys").showModal()); }
+
+// --- the drawer of a narrow screen
+const menu = $("menu");
+if (menu) {
+  menu.hidden = false;
+  const drawer = (on) => { document.body.classList.toggle("drawer", on); menu.setAttribute("aria-expanded", on); if (on) $("rail").querySelector("a").focus(); };
+  menu.addEventListener("click", () => drawer(!document.body.classList.contains("drawer")));
+  addEventListener("keydown", (e) => { if (e.key === "Escape" && document.body.classList.contains("drawer")) { drawer(false); menu.focus(); } });
+  document.addEventListener("click", (e) => { if (document.body.classList.contains("drawer") && !e.target.closest("#rail, #menu")) drawer(false); });
+}
+
+// --- search: suggestions while typing
+const box = document.querySelector("[data-find]"), list = $("found");
+if (box) {
+  let timer, ask, at = -1;
+  const options = () => [...list.children];
+  const close = () => { list.hidden = true; at = -1; box.setAttribute("aria-expanded", "false"); box.removeAttribute("aria-activedescendant"); };
+  const pick = (i) => { at = i; options().forEach((o, k) => o.setAttribute("aria-selected", k === i)); if (i < 0) box.removeAttribute("aria-activedescendant"); else { box.setAttribute("aria-activedescendant", "found-" + i); options()[i].scrollIntoView({ block: "nearest" }); } };
+  const look = async () => {
+    const q = box.value.trim(), mine = ask = {};
+    if (!q) return close();
+    const r = await fetch("/ui/find?q=" + encodeURIComponent(q)).catch(() => 0);
+    if (!r.ok || mine !== ask) return;
+    list.replaceChildren(...(await r.json()).map((f, i) => {
+      const li = document.createElement("li"), b = document.createElement("b"), s = document.createElement("small");
+      li.id = "found-" + i; li.setAttribute("role", "option"); li.setAttribute("aria-selected", "false"); li.dataset.href = f.href;
+      b.textContent = f.name; s.textContent = f.hint ? `${f.kind} · ${f.hint}` : f.kind; li.append(b, s);
+      return li;
+    }));
+    list.hidden = !list.children.length; at = -1; box.setAttribute("aria-expanded", !list.hidden);
+  };
+  box.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(look, 120); });
+  box.addEventListener("keydown", (e) => {
+    const n = list.hidden ? 0 : list.children.length;
+    if (e.key === "Escape") close();
+    if (!n) return;
+    if (e.key === "ArrowDown") { e.preventDefault(); pick((at + 1) % n); }
+    if (e.key === "ArrowUp") { e.preventDefault(); pick((at + n - 1) % n); }
+    if (e.key === "Enter" && at >= 0) { e.preventDefault(); location.assign(list.children[at].dataset.href); }
+  });
+  box.addEventListener("blur", () => setTimeout(close, 150));
+  list.addEventListener("mousedown", (e) => { const li = e.target.closest("li"); if (li) { e.preventDefault(); location.assign(li.dataset.href); } });
+}
 
 // --- incidents that a person closes
 document.addEventListener("click", async (e) => {

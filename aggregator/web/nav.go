@@ -1,0 +1,50 @@
+package web
+
+import "net/http"
+
+// navGroup is a part of the navigation, with what its pages have in common.
+type navGroup struct {
+	Name  string // "": the first, which needs none
+	Items []navItem
+}
+
+type navItem struct {
+	Name, Href, Page string
+	Count            int // that wait for a person
+	ID               string
+}
+
+// nav lists the pages that exist and that this person may open.
+func (w *Web) nav(r *http.Request) []navGroup {
+	o, role := &w.opts, person(r).Role
+	var out []navGroup
+	add := func(group string, there bool, least Role, item navItem) {
+		if !there || role < least {
+			return
+		}
+		if len(out) == 0 || out[len(out)-1].Name != group {
+			out = append(out, navGroup{Name: group})
+		}
+		g := &out[len(out)-1]
+		g.Items = append(g.Items, item)
+	}
+	add("", true, Viewer, navItem{Name: "Fleet", Href: "/", Page: "fleet"})
+	add("", o.Availability != nil, Viewer, navItem{Name: "Availability", Href: "/availability", Page: "availability"})
+	add("", o.Reservations != nil, Viewer, navItem{Name: "Reservations", Href: "/reservations", Page: "reservations"})
+	add("To decide", o.Exceptions != nil, Viewer, navItem{Name: "Exceptions", Href: "/exceptions", Page: "exceptions", Count: w.openCount(), ID: "n-open"})
+	add("To decide", o.Reconciliations != nil, Viewer, navItem{Name: "Reconciliation", Href: "/reconciliation", Page: "reconciliation", Count: w.openDrift()})
+	add("Rules", o.Policies != nil, Viewer, navItem{Name: "Policies", Href: "/policies", Page: "policies"})
+	add("Rules", o.Items != nil, Viewer, navItem{Name: "Items", Href: "/items", Page: "items"})
+	add("House", o.Enrolment != nil, Admin, navItem{Name: "Enrolment", Href: "/enrolment", Page: "enrolment"})
+	add("House", o.Audit != nil, Ops, navItem{Name: "Audit", Href: "/audit", Page: "audit"})
+	add("House", o.Accounts != nil, Admin, navItem{Name: "Accounts", Href: "/accounts", Page: "accounts"})
+	add("House", true, Viewer, navItem{Name: "Operations manual", Href: "/ops/", Page: "operations"})
+	return out
+}
+
+func (w *Web) openDrift() int {
+	if w.opts.OpenDrift == nil {
+		return 0
+	}
+	return w.opts.OpenDrift()
+}
