@@ -111,15 +111,23 @@ func (d desk) WantState(ctx context.Context, o protocol.Origin, values map[strin
 // IssueCommand has an agent do something once.
 func (d desk) IssueCommand(ctx context.Context, o protocol.Origin, c protocol.Command, valid time.Duration, who string) (protocol.CommandState, error) {
 	st, err := d.Ingest.IssueCommand(ctx, o, c, valid, who)
-	d.record(ctx, who, "agent.command", o.String(), "", nil, st, err)
+	d.record(ctx, who, "agent.command", o.String(), "", nil, stateOfCommand(st), err)
 	return st, err
+}
+
+func stateOfCommand(c protocol.CommandState) any {
+	return struct {
+		Kind    string `json:"kind"`
+		FromSeq uint64 `json:"from_seq,omitempty"`
+		ID      string `json:"command_id"`
+	}{c.Kind, c.FromSeq, c.CommandID}
 }
 
 // PickCopy lets one of an agent's copies go on.
 func (d desk) PickCopy(ctx context.Context, o protocol.Origin, boot, who string) (protocol.Copies, error) {
 	before, _, _ := d.Copies(ctx, o)
 	c, err := d.Ingest.PickCopy(ctx, o, boot, who)
-	d.record(ctx, who, "agent.pick_copy", o.String(), boot, before, c, err)
+	d.record(ctx, who, "agent.pick_copy", o.String(), "", map[string]string{"picked": before.Picked}, map[string]string{"picked": c.Picked}, err)
 	return c, err
 }
 
@@ -163,7 +171,7 @@ func stateOfDrift(r protocol.Reconciliation) any {
 func (d desk) PutPolicy(ctx context.Context, p *protocol.Policy, who string) (protocol.Policy, error) {
 	before := d.policy(ctx, p.PolicyID)
 	stored, err := d.Ingest.PutPolicy(ctx, p, who)
-	d.record(ctx, who, "policy.put", p.PolicyID, p.Note, before, stored, err)
+	d.record(ctx, who, "policy.put", p.PolicyID, p.Note, before, stateOfPolicy(stored), err)
 	return stored, err
 }
 
@@ -180,7 +188,16 @@ func (d desk) policy(ctx context.Context, id string) any {
 	if err != nil || len(list) == 0 || list[0].Deleted {
 		return nil
 	}
-	return list[0]
+	return stateOfPolicy(list[0])
+}
+
+func stateOfPolicy(p protocol.Policy) any {
+	return struct {
+		Scope     protocol.PolicyScope  `json:"scope"`
+		Values    protocol.PolicyValues `json:"values"`
+		ValidFrom *time.Time            `json:"valid_from,omitempty"`
+		ValidTo   *time.Time            `json:"valid_to,omitempty"`
+	}{p.Scope, p.Values, p.ValidFrom, p.ValidTo}
 }
 
 // Issue makes a one-off enrolment code. The trail has whom it is for, not the code.

@@ -112,6 +112,16 @@ func TestAvailabilityFlow(t *testing.T) {
 		t.Errorf("time %q is not in the viewer's zone", s)
 	}
 	b.shot("explain-dark")
+	// through time, and as it was known then
+	eval[any](b, `(() => { const r = document.getElementById("through"); r.value = +r.min + (r.max - r.min) / 2; r.dispatchEvent(new Event("input")); return 0 })()`)
+	b.until(`location.search.includes("at=") && document.querySelector(".sum").textContent.includes("= 12 on hand") && !!document.getElementById("tonow")`)
+	b.do("as known then", chromedp.Click(css("#known")))
+	b.until(`location.search.includes("known=1") && document.querySelector(".sum").textContent.includes("= 11 on hand")`)
+	b.shot("explain-past")
+	b.do("reload", chromedp.Reload())
+	b.until(`document.readyState === "complete" && document.querySelector(".sum").textContent.includes("= 11 on hand") && document.getElementById("known").checked`)
+	b.do("to now", chromedp.Click(css("#tonow")))
+	b.until(`!location.search.includes("at=") && document.querySelector(".sum").textContent.includes("12 counted − 3 sold")`)
 	b.do("fold", chromedp.Click(css(`[data-explain="S0003"]`)))
 	b.until(`!document.getElementById("explain") && !location.search.includes("location=")`)
 }
@@ -184,20 +194,22 @@ const contrast = `(() => {
   return [...bad].map(([k, v]) => k + " " + v).join("; ");
 })()`
 
-func TestTextIsReadable(t *testing.T) {
-	d := newDemo(400)
-	b := newBrowser(t, serve(t, d))
-	for _, scheme := range []string{"light", "dark"} {
-		b.size(1480, 1060, scheme)
-		for _, p := range []string{"/", "/stores/" + string(d.View(0).Totals.WorstStore), "/availability?sku=04006381333931&location=S0002", "/availability", "/exceptions", "/operations"} {
-			b.do("open", chromedp.Navigate(b.base+p))
-			b.until(`document.readyState === "complete"`)
-			if bad := eval[string](b, contrast); bad != "" {
-				t.Errorf("%s in %s: contrast too low: %s", p, scheme, bad)
-			}
-			if bad := eval[string](b, `[...document.querySelectorAll("a, button, input:not([type=hidden]), select, canvas, svg[role=img]")].filter((e) => !(e.getAttribute("aria-label") || e.getAttribute("aria-hidden") || e.textContent.trim() || e.labels?.length)).map((e) => e.outerHTML.slice(0, 90)).join("; ")`); bad != "" {
-				t.Errorf("%s: no name for %s", p, bad)
-			}
-		}
+// unnamed lists what a screen reader could not name.
+const unnamed = `[...document.querySelectorAll("a, button, input:not([type=hidden]), select, canvas, svg[role=img], [role=region], nav")].filter((e) => !(e.getAttribute("aria-label") || e.getAttribute("aria-labelledby") || e.getAttribute("aria-hidden") || e.textContent.trim() || e.labels?.length)).map((e) => e.outerHTML.slice(0, 90)).join("; ")`
+
+// readable holds a page to WCAG's contrast, to names, and to one order of headings.
+func (b *browser) readable(page string) {
+	b.t.Helper()
+	if bad := eval[string](b, contrast); bad != "" {
+		b.t.Errorf("%s: contrast too low: %s", page, bad)
+	}
+	if bad := eval[string](b, unnamed); bad != "" {
+		b.t.Errorf("%s: no name for %s", page, bad)
+	}
+	if n := eval[int](b, `document.querySelectorAll("h1").length`); n != 1 {
+		b.t.Errorf("%s has %d headings of the first order", page, n)
+	}
+	if bad := eval[string](b, `[...document.querySelectorAll("[id]")].map((e) => e.id).filter((x, i, a) => a.indexOf(x) !== i).join(" ")`); bad != "" {
+		b.t.Errorf("%s: ids stand twice: %s", page, bad)
 	}
 }

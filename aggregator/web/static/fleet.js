@@ -194,9 +194,23 @@ async function hist(again) {
 }
 
 // --- whom to call: asked for again while nobody reads in it
+// --- the wall: no one scrolls it, so tiles shrink and rows go until all fits
+function fit() {
+  if (!n || !document.body.classList.contains("tv")) return;
+  const rows = [...document.querySelectorAll("#calls .call")], over = (e) => e.getBoundingClientRect().bottom + 34 > innerHeight;
+  rows.forEach((r) => { r.hidden = false; });
+  const last = $("time").checkVisibility() ? $("time") : $("calls");
+  for (let i = rows.length - 1; i > 0 && over(last); i--) rows[i].hidden = true;
+  for (const px of [64, 56, 48, 42, 36, 30, 25, 21, 17, 14, 12, 10, 8]) {
+    regions.style.setProperty("--tile", px + "px"); regions.style.setProperty("--tileh", Math.max(8, px * .62 | 0) + "px");
+    regions.classList.toggle("tiny", px < 42);
+    if (!over(regions)) break;
+  }
+}
+
 async function calls() {
   const c = $("calls"); if (document.hidden || past || !c || c.matches(":hover, :focus-within")) return;
-  try { c.replaceWith(await fragment("/ui/calls" + location.search)); } catch { /* stale() says so */ }
+  try { c.replaceWith(await fragment("/ui/calls" + location.search)); fit(); } catch { /* stale() says so */ }
 }
 
 // --- regions fold, kept in the address bar
@@ -267,9 +281,9 @@ if (n) {
   setInterval(() => document.hidden || sort(), 5000);
   setInterval(() => document.hidden || hist(true).catch(() => {}), 60000);
   onTheme(() => { pal = tones = undefined; paint(); hist(); draw(); });
-  addEventListener("resize", () => { dots(Date.now() - skew); hist(); draw(); });
-  filter(false);
-  document.fonts.ready.then(() => { paint(); performance.mark("ready"); hist().catch(() => {}); const q = $("side").querySelector("[data-store]"), t = q && tiles.find((x) => x.textContent === q.dataset.store); if (t) { t.setAttribute("aria-current", "true"); shown = t; } draw(); });
+  addEventListener("resize", () => { fit(); dots(Date.now() - skew); hist(); draw(); });
+  filter(false); fit();
+  document.fonts.ready.then(() => { paint(); performance.mark("ready"); fit(); hist().catch(() => {}); const q = $("side").querySelector("[data-store]"), t = q && tiles.find((x) => x.textContent === q.dataset.store); if (t) { t.setAttribute("aria-current", "true"); shown = t; } draw(); });
 } else {
   const e = new EventSource("/ui/stream?since=0"); e.addEventListener("fleet", (m) => { if (JSON.parse(m.data).d.length) location.reload(); });
 }
