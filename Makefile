@@ -40,7 +40,7 @@ BENCH_DEPS := gcc=gcc /usr/include/stdlib.h=libc6-dev redis-server=redis-server 
         mosquitto,/usr/sbin/mosquitto=mosquitto pgbench=postgresql \
         initdb,/usr/lib/postgresql/*/bin/initdb=postgresql
 
-.PHONY: help build demo check lint fmt layout test deps lazyfs bench bench-deps bench-compare gobench soak chaos fuzz clean
+.PHONY: help build demo check lint fmt layout test deps lazyfs bench bench-deps bench-compare gobench soak chaos pictures fuzz clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -146,6 +146,10 @@ chaos: build ## break everything on purpose, for about ten minutes; the page is 
 	bin/tillwire-simulator crash --for 5m --results .data/chaos
 	bin/tillwire-simulator experiment drain --process --out .data/chaos
 	bin/tillwire-simulator chaos --plant all --minutes $(CHAOS_MINUTES) --results .data/chaos --report .data/chaos/report.html
+
+pictures: ## take the pictures of the manuals from a small chain that runs
+	@mkdir -p deploy/pictures
+	TILLWIRE_PICTURES=$(CURDIR)/deploy/pictures $(GO) test -count=1 -run '^TestTheFaceOfARunningChain$$' ./simulator
 
 fuzz: ## run each fuzzer for FUZZTIME=30s
 	@found=$$(grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sort); \

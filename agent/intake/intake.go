@@ -163,6 +163,7 @@ func (in *Intake) routes() {
 	in.handle(http.MethodGet, "/readyz", in.guardOpen(in.readyz))
 	in.handle(http.MethodGet, "/openapi.json", in.guardOpen(in.openapi))
 	in.handle(http.MethodGet, "/page.css", in.guardOpen(in.pageCSS))
+	in.handle(http.MethodGet, "/page.svg", in.guardOpen(in.pageIcon))
 	in.handle(http.MethodGet, "/{$}", in.guardPage(in.page))
 	in.mux.HandleFunc("/", in.guardOpen(in.notFound))
 }

@@ -23,6 +23,9 @@ var pageHTML string
 //go:embed page.css
 var pageStyle []byte
 
+//go:embed page.svg
+var pageMark []byte
+
 var (
 	linkWords = map[string]string{
 		"connected": "Connected", "connecting": "Not connected", "refused": "Refused by the chain", "off": "Not set up",
@@ -185,6 +188,10 @@ func plural(n int, noun string) string {
 		return "1 " + noun
 	}
 	return strconv.Itoa(n) + " " + noun + "s"
+}
+
+func (in *Intake) pageIcon(w http.ResponseWriter, _ *http.Request) {
+	answer(w, http.StatusOK, "image/svg+xml", pageMark)
 }
 
 func (in *Intake) pageCSS(w http.ResponseWriter, _ *http.Request) {

@@ -110,7 +110,7 @@ func makeCurve(x *protocol.Explanation, now, at time.Time) *curve {
 	slices.SortStableFunc(points, func(a, b point) int { return cmp.Compare(a.s, b.s) })
 	c := &curve{From: points[0].s, To: now.Unix(), At: at.Unix(), Max: protocol.Units(1)}
 	if c.To-c.From < 60 {
-		c.From = c.To - 3600
+		c.From = c.To - 60
 	}
 	c.From -= (c.To - c.From) / 40 // so that the first step is seen
 	c.Step = max(1, (c.To-c.From)/explainSteps)

@@ -147,6 +147,7 @@ func parseTemplates(w *Web) (*template.Template, error) {
 		"states":   func() []protocol.Presence { return presences[:] },
 		"add":      func(a, b int) int { return a + b },
 		"words":    func(s string) string { return strings.ReplaceAll(s, "_", " ") },
+		"did":      strings.NewReplacer(".", " ", "_", " ").Replace,
 		"deref":    func(f *float64) float64 { return *f },
 		"ms":       func(us int64) string { return strconv.FormatFloat(float64(us)/1000, 'f', 1, 64) },
 		"skew":     skew,
