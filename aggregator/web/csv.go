@@ -73,19 +73,14 @@ func stamp(t *time.Time) string {
 }
 
 func (w *Web) exceptionsCSV(rw http.ResponseWriter, r *http.Request) error {
-	f, err := exceptionFilter(r)
-	if err != nil {
-		return err
-	}
-	f.Limit = exceptionsCSVMax
-	list, err := w.opts.Exceptions(f)
+	d, err := w.exceptionsData(r, exceptionsCSVMax)
 	if err != nil {
 		return err
 	}
 	head := []string{"id", "state", "code", "reason", "store", "agent", "epoch", "seq", "event_id", "kind", "document_id", "at", "note", "decided_at"}
 	return w.csv(rw, "exceptions", head, func(put func(...string)) {
-		for i := range list {
-			e := &list[i]
+		for i := range d.List {
+			e := &d.List[i]
 			kind := ""
 			if e.Kind.Valid() {
 				kind = e.Kind.String()

@@ -365,7 +365,7 @@ func (d *demo) options() Options {
 	o := Options{
 		Dev: true, Version: "0.1.0", Manual: demoManual(), Fleet: d, Availability: d.availability, Explain: d.explain,
 		Search:     func(string, int) []protocol.SKU { return []protocol.SKU{demoSKU, "04006381333948"} },
-		Exceptions: d.exceptions, OpenCount: d.open,
+		Exceptions: d.exceptions, OpenCount: d.open, Exception: d.exception,
 		Retry:   func(_ context.Context, id, _ string) error { return d.decide(id, "retried", "") },
 		Discard: func(_ context.Context, id, _, note string) error { return d.decide(id, "discarded", note) },
 
@@ -404,4 +404,13 @@ func serve(t testing.TB, d *demo, edit ...func(*Options)) string {
 	}()
 	t.Cleanup(func() { cancel(); <-done; w.Close(); s.Close() })
 	return s.URL
+}
+
+func (d *demo) exception(id string) (protocol.Exception, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if i := slices.IndexFunc(d.exc, func(e protocol.Exception) bool { return e.ID == id }); i >= 0 {
+		return d.exc[i], nil
+	}
+	return protocol.Exception{}, ledger.ErrNotFound
 }

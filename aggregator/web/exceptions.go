@@ -14,65 +14,106 @@ import (
 )
 
 type exceptionsData struct {
+	*listing
 	State, Code string
 	Store       protocol.StoreID
-	States      []string
 	Causes      []cause
 	List        []exceptionData
 	Open        int
-	After       string // the next page begins behind this
-	First       bool
+	Bulk        int // open ones that match, where all of one cause can be decided at once
 }
 
 type cause struct {
 	Code string
 	N    int
 	More bool
+	Href string
+	On   bool
 }
 
 type exceptionData struct {
 	protocol.Exception
-	Shown    string
-	CanRetry bool
+	Shown  string
+	Decide bool // it is open, and the reader may
 }
 
-var exceptionStates = []string{"open", "retried", "discarded"}
-
-func exceptionFilter(r *http.Request) (ledger.Filter, error) {
-	f := ledger.Filter{State: query(r, "state"), Code: query(r, "code"), Store: protocol.StoreID(query(r, "store")), After: query(r, "after")}
-	if f.State == "" {
-		f.State = "open"
+func (w *Web) exceptionsData(r *http.Request, limit int) (*exceptionsData, error) {
+	if s := query(r, "state"); s != "" && s != "open" && s != "retried" && s != "discarded" {
+		return nil, badRequest("state must be one of open, retried, discarded.")
 	}
-	if !slices.Contains(exceptionStates, f.State) {
-		return f, badRequest("state must be one of open, retried, discarded.")
-	}
-	return f, nil
-}
-
-func (w *Web) exceptionsPage(rw http.ResponseWriter, r *http.Request) error {
-	f, err := exceptionFilter(r)
-	if err != nil {
-		return err
-	}
-	f.Limit = exceptionsPerPage + 1
+	d := &exceptionsData{listing: w.listing(r, "/exceptions"), Open: w.openCount(), Code: query(r, "code")}
+	d.State = d.tabs("state", option{Value: "open", Text: "Open", N: d.Open, Counted: true, Bad: true}, option{Value: "retried", Text: "Retried"}, option{Value: "discarded", Text: "Discarded"})
+	d.Store = protocol.StoreID(d.field("store", "Store", "S0042"))
+	f := ledger.Filter{State: d.State, Code: d.Code, Store: d.Store, After: d.query.Get("after"), Limit: limit + 1}
 	list, err := w.opts.Exceptions(f)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	d := &exceptionsData{State: f.State, Code: f.Code, Store: f.Store, States: exceptionStates, Open: w.openCount(), First: f.After == ""}
-	if len(list) > exceptionsPerPage {
-		list = list[:exceptionsPerPage]
-		d.After = list[len(list)-1].ID
-	}
-	for i := range list {
-		d.List = append(d.List, exceptionData{list[i], document(&list[i]), list[i].State == "open"})
+	for _, e := range page(d.listing, list, limit, func(e *protocol.Exception) string { return e.ID }) {
+		d.List = append(d.List, exceptionData{e, document(&e), d.Ops && e.State == "open"})
 	}
 	if d.Causes, err = w.causes(f); err != nil {
+		return nil, err
+	}
+	for i := range d.Causes {
+		c := &d.Causes[i]
+		if c.Href, c.On = d.with("code", c.Code), c.Code == d.Code; c.On && d.Ops && d.State == "open" && c.N > 1 {
+			d.Bulk = min(c.N, bulkMax)
+		}
+	}
+	return d, nil
+}
+
+// All is the address of all causes.
+func (d *exceptionsData) All() string { return d.with("code", "") }
+
+func (w *Web) exceptionsPage(rw http.ResponseWriter, r *http.Request) error {
+	d, err := w.exceptionsData(r, exceptionsPerPage)
+	if err != nil {
 		return err
 	}
-	fr := w.frame(r, "exceptions", "Exceptions")
-	fr.Data = d
-	return w.render(rw, r, "exceptions.html", fr)
+	return w.show(rw, r, "exceptions", "Exceptions", d)
+}
+
+// bulk decides on all open exceptions of one cause, one by one: what fails stays open.
+func (w *Web) bulk(rw http.ResponseWriter, r *http.Request) error {
+	note, err := noted(r)
+	if err != nil {
+		return err
+	}
+	what, code := query(r, "do"), query(r, "code")
+	switch {
+	case what != "retry" && what != "discard" || code == "":
+		return badRequest("do must be retry or discard, and code names the cause.")
+	case what == "discard" && note == "":
+		return noteMissing()
+	case w.opts.Retry == nil || w.opts.Discard == nil:
+		return notFound("This aggregator cannot decide on exceptions.")
+	}
+	list, err := w.opts.Exceptions(ledger.Filter{State: "open", Code: code, Store: protocol.StoreID(query(r, "store")), Limit: bulkMax})
+	if err != nil {
+		return err
+	}
+	ctx, failed := context.WithoutCancel(r.Context()), 0
+	for i := range list {
+		if what == "retry" {
+			err = w.opts.Retry(ctx, list[i].ID, who(r))
+		} else {
+			err = w.opts.Discard(ctx, list[i].ID, who(r), note)
+		}
+		if err != nil {
+			failed++
+		}
+	}
+	still := failed
+	if what == "retry" {
+		for i := range list {
+			if e, err := w.opts.Exception(list[i].ID); err == nil && e.State == "open" {
+				still++
+			}
+		}
+	}
+	return done(rw, r, comma(int64(len(list)-still))+" of "+comma(int64(len(list)))+map[string]string{"retry": " took effect", "discard": " are discarded"}[what]+"; "+comma(int64(still))+" stay open.")
 }
 
 // causes counts by cause among the first thousand of the state.
@@ -88,7 +129,7 @@ func (w *Web) causes(f ledger.Filter) ([]cause, error) {
 	}
 	var out []cause
 	for k, v := range n {
-		out = append(out, cause{k, v, len(all) == f.Limit})
+		out = append(out, cause{Code: k, N: v, More: len(all) == f.Limit})
 	}
 	slices.SortFunc(out, func(a, b cause) int {
 		if a.N != b.N {
@@ -124,43 +165,34 @@ func bound(s string) string {
 }
 
 func (w *Web) retry(rw http.ResponseWriter, r *http.Request) error {
-	return w.decide(rw, r, "retry", func(ctx context.Context, id string) error {
-		if w.opts.Retry == nil {
-			return notFound("This aggregator cannot retry.")
+	if w.opts.Retry == nil {
+		return notFound("This aggregator cannot retry.")
+	}
+	id := r.PathValue("id")
+	if err := w.opts.Retry(context.WithoutCancel(r.Context()), id, who(r)); err != nil {
+		return w.decided("retry "+id, err)
+	}
+	if w.opts.Exception != nil {
+		if e, err := w.opts.Exception(id); err == nil && e.State == "open" {
+			return done(rw, r, "Tried again; it still cannot take effect: "+e.Reason)
 		}
-		return w.opts.Retry(ctx, id, who(r))
-	})
+	}
+	return done(rw, r, "Tried again, and it took effect.")
 }
 
 func (w *Web) discard(rw http.ResponseWriter, r *http.Request) error {
-	var in struct {
-		Note string `json:"note"`
+	note, err := noted(r)
+	switch {
+	case err != nil:
+		return err
+	case note == "":
+		return noteMissing()
+	case w.opts.Discard == nil:
+		return notFound("This aggregator cannot discard.")
 	}
-	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
-		return badRequest("The body must be JSON with a note.")
-	}
-	in.Note = strings.TrimSpace(in.Note)
-	if in.Note == "" || len(in.Note) > noteBytesMax {
-		return &pageError{http.StatusUnprocessableEntity, "note_missing", "Say why it is discarded, in at most 500 characters."}
-	}
-	return w.decide(rw, r, "discard", func(ctx context.Context, id string) error {
-		if w.opts.Discard == nil {
-			return notFound("This aggregator cannot discard.")
-		}
-		return w.opts.Discard(ctx, id, who(r), in.Note)
-	})
-}
-
-func (w *Web) decide(rw http.ResponseWriter, r *http.Request, what string, do func(context.Context, string) error) error {
 	id := r.PathValue("id")
-	if err := do(context.WithoutCancel(r.Context()), id); err != nil {
-		return w.decided(what+" "+id, err)
+	if err := w.opts.Discard(context.WithoutCancel(r.Context()), id, who(r), note); err != nil {
+		return w.decided("discard "+id, err)
 	}
-	out := map[string]any{"ok": true, "open": w.openCount()}
-	if w.opts.Exception != nil {
-		if e, err := w.opts.Exception(id); err == nil {
-			out["state"], out["reason"] = e.State, e.Reason
-		}
-	}
-	return writeJSON(rw, r, out)
+	return done(rw, r, "Discarded: "+note)
 }

@@ -213,7 +213,7 @@ func (w *Web) fleetPage(rw http.ResponseWriter, r *http.Request) error {
 	f := w.frame(r, "fleet", "Fleet")
 	f.Data, f.Filters = d, true
 	if d.TV {
-		f.Body = "tv"
+		f.Body += " tv"
 	}
 	return w.render(rw, r, "fleet.html", f)
 }

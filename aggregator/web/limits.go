@@ -23,6 +23,7 @@ const (
 	togetherMin       = 3                // stores; fewer are called one by one
 	togetherNames     = 4
 	documentBytesMax  = 32 << 10 // of an exception's document, as shown
+	bulkMax           = 500      // exceptions of one cause that are decided at once
 	rowsPerPage       = 100
 	csvRowsMax        = 999
 	riskMax           = 200

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 
 	"tillwire/protocol"
 	"tillwire/store/ledger"
@@ -109,6 +110,18 @@ func (l *listing) field(name, label, hint string, choices ...string) string {
 	return f.Value
 }
 
+// Kept are parameters that neither a tab nor a field of the page has: the form that
+// narrows the list sends them along.
+func (l *listing) Kept() (out []pair) {
+	for k := range l.query {
+		if k != "after" && k != "state" && !slices.ContainsFunc(l.Fields, func(f field) bool { return f.Name == k }) {
+			out = append(out, pair{k, l.query.Get(k)})
+		}
+	}
+	slices.SortFunc(out, func(a, b pair) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
 // Narrowed tells whether something is left out.
 func (l *listing) Narrowed() bool {
 	return slices.ContainsFunc(l.Fields, func(f field) bool { return f.Value != "" })
@@ -127,6 +140,8 @@ func page[T any](l *listing, list []T, size int, id func(*T) string) []T {
 // show renders a page, or only what of it changes where the page asks for that.
 func (w *Web) show(rw http.ResponseWriter, r *http.Request, name, title string, data any) error {
 	if r.Header.Get("X-Tillwire") == "part" {
+		rw.Header().Set("X-Tillwire-Open", strconv.Itoa(w.openCount())) // for the navigation, which is no part of it
+		rw.Header().Set("X-Tillwire-Drift", strconv.Itoa(w.openDrift()))
 		return w.render(rw, r, name+"-part", data)
 	}
 	f := w.frame(r, name, title)
@@ -168,5 +183,3 @@ func plural(n int, one, many string) string {
 	}
 	return comma(int64(n)) + " " + many
 }
-
-func decimal(n int64) string { return strconv.FormatInt(n, 10) }

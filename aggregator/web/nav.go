@@ -32,7 +32,7 @@ func (w *Web) nav(r *http.Request) []navGroup {
 	add("", o.Availability != nil, Viewer, navItem{Name: "Availability", Href: "/availability", Page: "availability"})
 	add("", o.Reservations != nil, Viewer, navItem{Name: "Reservations", Href: "/reservations", Page: "reservations"})
 	add("To decide", o.Exceptions != nil, Viewer, navItem{Name: "Exceptions", Href: "/exceptions", Page: "exceptions", Count: w.openCount(), ID: "n-open"})
-	add("To decide", o.Reconciliations != nil, Viewer, navItem{Name: "Reconciliation", Href: "/reconciliation", Page: "reconciliation", Count: w.openDrift()})
+	add("To decide", o.Reconciliations != nil, Viewer, navItem{Name: "Reconciliation", Href: "/reconciliation", Page: "reconciliation", Count: w.openDrift(), ID: "n-drift"})
 	add("Rules", o.Policies != nil, Viewer, navItem{Name: "Policies", Href: "/policies", Page: "policies"})
 	add("Rules", o.Items != nil, Viewer, navItem{Name: "Items", Href: "/items", Page: "items"})
 	add("House", o.Enrolment != nil, Admin, navItem{Name: "Enrolment", Href: "/enrolment", Page: "enrolment"})

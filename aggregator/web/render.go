@@ -41,6 +41,9 @@ var within = map[string]string{"reservation": "reservations", "policy": "policie
 
 func (w *Web) frame(r *http.Request, page, title string) *frame {
 	f := &frame{Title: title, Page: page, Dev: w.opts.Dev, Version: w.opts.Version, Person: person(r), Query: query(r, "q")}
+	if f.Person.Role < Ops {
+		f.Body = "viewer" // buttons of fragments that know nothing of roles are hidden
+	}
 	if up := within[page]; up != "" {
 		f.Page = up
 	}
@@ -226,7 +229,7 @@ func comma(n int64) string {
 
 // quantity groups the digits of what people read.
 func quantity(q protocol.Quantity) string {
-	whole, part, fraction := strings.Cut((max(q, -q)).String(), ".")
+	whole, part, fraction := strings.Cut(max(q, -q).String(), ".")
 	n, err := strconv.ParseInt(whole, 10, 64)
 	if err != nil {
 		return q.String()

@@ -14,18 +14,13 @@ type route struct {
 }
 
 // routes lists all that asks for a person. Login, logout and static files do not.
-func routes() []route {
+func routes() []route { return append(watchRoutes(), deskRoutes()...) }
+
+// watchRoutes are of the pages that are looked at all day.
+func watchRoutes() []route {
 	var (
-		stock    = func(o *Options) bool { return o.Availability != nil }
-		parked   = func(o *Options) bool { return o.Exceptions != nil }
-		held     = func(o *Options) bool { return o.Reservations != nil }
-		drift    = func(o *Options) bool { return o.Reconciliations != nil }
-		orders   = func(o *Options) bool { return o.Orders != nil }
-		policies = func(o *Options) bool { return o.Policies != nil }
-		items    = func(o *Options) bool { return o.Items != nil }
-		enrol    = func(o *Options) bool { return o.Enrolment != nil }
-		trail    = func(o *Options) bool { return o.Audit != nil }
-		accounts = func(o *Options) bool { return o.Accounts != nil }
+		stock  = func(o *Options) bool { return o.Availability != nil }
+		parked = func(o *Options) bool { return o.Exceptions != nil }
 	)
 	return []route{
 		{"GET /{$}", Viewer, (*Web).fleetPage, nil},
@@ -52,9 +47,27 @@ func routes() []route {
 
 		{"GET /exceptions", Viewer, (*Web).exceptionsPage, parked},
 		{"GET /exceptions.csv", Viewer, (*Web).exceptionsCSV, parked},
+		{"POST /ui/exceptions/bulk", Ops, (*Web).bulk, parked},
 		{"POST /ui/exceptions/{id}/retry", Ops, (*Web).retry, parked},
 		{"POST /ui/exceptions/{id}/discard", Ops, (*Web).discard, parked},
 
+		{"GET /", Viewer, (*Web).nowhere, nil},
+	}
+}
+
+// deskRoutes are of the pages on which people decide about the chain and the house.
+func deskRoutes() []route {
+	var (
+		held     = func(o *Options) bool { return o.Reservations != nil }
+		drift    = func(o *Options) bool { return o.Reconciliations != nil }
+		orders   = func(o *Options) bool { return o.Orders != nil }
+		policies = func(o *Options) bool { return o.Policies != nil }
+		items    = func(o *Options) bool { return o.Items != nil }
+		enrol    = func(o *Options) bool { return o.Enrolment != nil }
+		trail    = func(o *Options) bool { return o.Audit != nil }
+		accounts = func(o *Options) bool { return o.Accounts != nil }
+	)
+	return []route{
 		{"GET /reservations", Viewer, (*Web).reservationsPage, held},
 		{"GET /reservations.csv", Viewer, (*Web).reservationsCSV, held},
 		{"GET /reservations/{id}", Viewer, (*Web).reservationPage, held},
@@ -88,8 +101,6 @@ func routes() []route {
 		{"POST /ui/accounts/{name}/password", Admin, (*Web).setPassword, accounts},
 		{"POST /ui/accounts/{name}/role", Admin, (*Web).setRole, accounts},
 		{"POST /ui/accounts/{name}/remove", Admin, (*Web).removeAccount, accounts},
-
-		{"GET /", Viewer, (*Web).nowhere, nil},
 	}
 }
 

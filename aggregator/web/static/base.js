@@ -10,6 +10,7 @@ export async function fragment(url, signal, what = "1") {
   const r = await fetch(url, { signal, headers: { "X-Tillwire": what } });
   if (r.status === 401) { location.assign("/login?next=" + encodeURIComponent(location.pathname + location.search)); }
   if (!r.ok) throw Object.assign(new Error(`${r.status}`), { status: r.status });
+  for (const [id, h] of [["n-open", "X-Tillwire-Open"], ["n-drift", "X-Tillwire-Drift"]]) { const n = r.headers.get(h), e = $(id); if (n !== null && e) { e.textContent = num.format(n); e.hidden = n === "0"; } }
   const t = document.createElement("template");
   t.innerHTML = policy.createHTML(await r.text());
   times(t.content);
