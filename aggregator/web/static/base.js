@@ -31,6 +31,13 @@ export function swap(host, content) {
   const row = a?.closest("[data-row]")?.dataset.row, id = a?.id, inRow = a && row !== undefined ? [...a.closest("[data-row]").querySelectorAll("a, button")].indexOf(a) : -1;
   const open = new Set([...host.querySelectorAll("details[open]")].map((d) => d.id)), x = [...host.querySelectorAll(".scroll")].map((d) => d.scrollLeft);
   for (const d of content.querySelectorAll("details")) if (open.has(d.id)) d.open = true;
+  const typed = a?.closest("form[data-filter]"), same = typed && typed.parentNode === host && content.querySelector(":scope > form[data-filter]");
+  if (same) { // somebody types in it: it stays, all around it is new
+    const all = [...content.childNodes], at = all.indexOf(same);
+    for (const n of [...host.childNodes]) if (n !== typed) n.remove();
+    typed.before(...all.slice(0, at)); typed.after(...all.slice(at + 1));
+    return;
+  }
   host.replaceChildren(content);
   host.querySelectorAll(".scroll").forEach((d, i) => { d.scrollLeft = x[i] ?? 0; });
   const r = row !== undefined && host.querySelector(`[data-row="${CSS.escape(row)}"]`);
