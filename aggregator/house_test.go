@@ -184,3 +184,27 @@ func TestAuditRefusesOddParameters(t *testing.T) {
 		r.refused(q, r.do("GET /v1/audit", "/v1/audit?"+q, ""), http.StatusUnprocessableEntity, "invalid_field", "/"+strings.SplitN(q, "=", 2)[0])
 	}
 }
+
+func TestOIDCConfigSaysWhatIsWrong(t *testing.T) {
+	good := aggregator.OIDCConfig{Issuer: "https://login.example", ClientID: "tillwire", PublicURL: "https://stock.example", RoleClaim: "groups", Ops: []string{"stock"}}
+	for name, c := range map[string]struct {
+		edit func(*aggregator.OIDCConfig)
+		want string
+	}{
+		"good":         {func(*aggregator.OIDCConfig) {}, ""},
+		"none":         {func(c *aggregator.OIDCConfig) { *c = aggregator.OIDCConfig{} }, ""},
+		"issuer":       {func(c *aggregator.OIDCConfig) { c.Issuer = "login" }, `oidc.issuer "login" is not a URL`},
+		"public URL":   {func(c *aggregator.OIDCConfig) { c.PublicURL = "" }, "oidc.public_url"},
+		"client":       {func(c *aggregator.OIDCConfig) { c.ClientID = "" }, "oidc.client_id"},
+		"nobody":       {func(c *aggregator.OIDCConfig) { c.Ops = nil }, "nobody could log in"},
+		"no role said": {func(c *aggregator.OIDCConfig) { c.RoleClaim = "" }, "oidc.role_claim"},
+	} {
+		conf := aggregator.Defaults()
+		conf.DataDir, conf.OIDC = t.TempDir(), good
+		c.edit(&conf.OIDC)
+		err := conf.Check()
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+}

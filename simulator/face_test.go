@@ -64,7 +64,7 @@ func openShopfront(t *testing.T, stores int) *shopfront {
 	}
 	s := &shopfront{t: t, fleet: f, base: "http://" + f.Aggregator, hosts: []string{"http://" + f.Aggregator, f.Tills[1].base}}
 	crew := newCrew(newOracle(), ps, f.Tills, 3, 40, zerolog.Nop())
-	selling, close := context.WithCancel(ctx)
+	selling, closeShops := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() { done <- crew.work(ctx, selling) }()
 	flags := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.UserDataDir(t.TempDir()))
@@ -78,7 +78,7 @@ func openShopfront(t *testing.T, stores int) *shopfront {
 		_ = chromedp.Cancel(b)
 		cancel()
 		stop()
-		close()
+		closeShops()
 		for _, l := range f.Lines {
 			l.restore()
 		}
