@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"tillwire/aggregator/merge"
@@ -230,13 +231,15 @@ func (i *Ingest) Reconciliations(ctx context.Context, f reconcile.Filter) (list 
 	return list, err
 }
 
-// OpenDrift counts the rows that wait for a statement or a person.
-func (i *Ingest) OpenDrift(ctx context.Context) (n int, err error) {
-	err = i.call(ctx, func(i *Ingest, _ int64) error {
-		n = i.eng.Drift.Open()
+// OpenDrift counts the rows that wait for a statement or a person. Who has stopped
+// waiting reads nothing that is still being written.
+func (i *Ingest) OpenDrift(ctx context.Context) (int, error) {
+	var n atomic.Int64
+	err := i.call(ctx, func(i *Ingest, _ int64) error {
+		n.Store(int64(i.eng.Drift.Open()))
 		return nil
 	})
-	return n, err
+	return int(n.Load()), err
 }
 
 // Reconciliation returns one row.
