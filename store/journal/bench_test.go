@@ -2,6 +2,7 @@ package journal
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +11,10 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"tillwire/protocol"
 )
 
 // report adds the latencies of a closed loop of writers to a benchmark.
@@ -136,4 +141,44 @@ func benchmarkBaseline(b *testing.B, writers int) {
 	})
 	close(queue)
 	wg.Wait()
+}
+
+// BenchmarkLookUp asks the index of 60,000 events in many runs for ids that are new,
+// as nearly all are.
+func BenchmarkLookUp(b *testing.B) {
+	o := testOptions(b)
+	o.SegmentEvents = 8000
+	j := open(b, o)
+	events := make([]*protocol.Event, 500)
+	for at := 0; at < 60_000; at += len(events) {
+		for i := range events {
+			events[i] = sale(fmt.Sprintf("S0042-R03-%09d", at+i))
+		}
+		if _, errs := j.AppendAll(context.Background(), events); errors.Join(errs...) != nil {
+			b.Fatal(errs)
+		}
+	}
+	ids := make([]protocol.EventID, 4096)
+	for i := range ids {
+		ids[i] = sale(fmt.Sprintf("S0042-R04-%09d", i)).ID
+	}
+	err := j.do(func() error {
+		b.ReportMetric(float64(len(j.c.runs)), "runs")
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ { // one transaction and so one finder per id: a till alone
+			err := j.db.View(func(tx *bolt.Tx) error {
+				if _, known := j.c.finder(tx)(ids[i%len(ids)]); known {
+					return errors.New("found an id that is not there")
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
 }

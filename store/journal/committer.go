@@ -34,6 +34,7 @@ type committer struct {
 	items []*pending // scratch
 
 	lastGroup int // events in the group before
+	room      room
 }
 
 // books are what is known of the file. They stay as they were where a file cannot
@@ -158,6 +159,7 @@ func (c *committer) serve(r *request) {
 		err = c.commit(c.items)
 	}
 	c.answer(err)
+	c.ahead()
 }
 
 // answer releases the waiters of the group.

@@ -263,6 +263,56 @@ func TestRunsFindEveryID(t *testing.T) {
 	}
 }
 
+// A filter that forgets an id would journal a document twice; one that holds all
+// of them would save nothing.
+func TestFilterHoldsItsIDs(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	random := func() (id protocol.EventID) {
+		binary.BigEndian.PutUint64(id[:], rng.Uint64())
+		binary.BigEndian.PutUint64(id[8:], rng.Uint64())
+		return id
+	}
+	n := uint64(0)
+	tests := []struct {
+		name string
+		next func() protocol.EventID
+	}{
+		{"hashes", random},
+		{"one prefix, counted", func() (id protocol.EventID) { n++; binary.BigEndian.PutUint64(id[8:], n); return id }},
+		{"a time, counted", func() (id protocol.EventID) { n += 1 << 16; binary.BigEndian.PutUint64(id[:], n); return id }},
+	}
+	for _, tt := range tests {
+		for _, size := range []int{1, 512, 4096, 100_000} {
+			items := make([]runItem, size)
+			for i := range items {
+				items[i].id = tt.next()
+			}
+			sortRun(items)
+			f := filterOfItems(items)
+			if got := filterOfRun(appendRun(nil, items)); !slices.Equal(got, f) {
+				t.Fatalf("%s, %d: the filter of the run is not that of its items", tt.name, size)
+			}
+			for i := range items {
+				if !f.mayHold(&items[i].id) {
+					t.Fatalf("%s, %d: id %s is not held", tt.name, size, items[i].id)
+				}
+			}
+			wrong := 0
+			for range 20_000 {
+				if id := tt.next(); f.mayHold(&id) {
+					wrong++
+				}
+			}
+			if wrong > 20_000*3/100 {
+				t.Errorf("%s, %d: %d of 20,000 absent ids held, want at most 3 %%", tt.name, size, wrong)
+			}
+		}
+	}
+	if id := random(); !idFilter(nil).mayHold(&id) {
+		t.Error("a filter that knows nothing rules an id out")
+	}
+}
+
 func TestMergeTailKeepsRunsFew(t *testing.T) {
 	var runs []runName
 	most, written := 0, 0

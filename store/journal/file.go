@@ -181,7 +181,7 @@ func (c *committer) openFile(deep bool) error {
 	}
 	defer done()
 	err = safely("open", func() (err error) {
-		c.j.db, err = bolt.Open(c.path(), 0o600, boltOptions())
+		c.j.db, err = c.room.openBolt(c.path())
 		return err
 	})
 	before := c.books
@@ -264,7 +264,7 @@ func inspectLocked(path string) error {
 // reported after a while and its goroutine abandoned. dbMu is held.
 func (c *committer) closeFile() error {
 	db := c.j.db
-	c.j.db = nil
+	c.j.db, c.room = nil, room{}
 	if db == nil {
 		return nil
 	}
@@ -309,10 +309,12 @@ func (c *committer) load(deep bool) error {
 		}
 		// A look-up trusts a run, so each is verified before the first: 32 bytes per
 		// retained event.
-		for _, r := range c.runs {
-			if err := checkRun(runBytes(tx, r)); err != nil {
+		for i := range c.runs {
+			run := runBytes(tx, c.runs[i])
+			if err := checkRun(run); err != nil {
 				return err
 			}
+			c.runs[i].filter = filterOfRun(run)
 		}
 		if len(c.segs) == 0 {
 			return nil

@@ -29,6 +29,7 @@ type runName struct {
 	segment uint64
 	first   uint64
 	count   int // entries; not part of the key
+	filter  idFilter
 }
 
 func appendRun(b []byte, entries []runItem) []byte {

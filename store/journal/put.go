@@ -183,7 +183,7 @@ func (t *transaction) flush(tx *bolt.Tx, fresh []runItem, seq uint64, seal bool)
 	}
 	if len(items) > 0 {
 		sortRun(items)
-		name := runName{segment: seg, first: first, count: len(items)}
+		name := runName{segment: seg, first: first, count: len(items), filter: filterOfItems(items)}
 		if err := putRun(tx, name, items); err != nil {
 			return err
 		}
@@ -230,21 +230,25 @@ func runBytes(tx *bolt.Tx, r runName) []byte {
 	return b.Get(keyRun)
 }
 
-// finder looks ids up: memory first, then runs from the newest. Runs are opened
-// once per transaction.
+// finder looks ids up: memory first, then those runs, from the newest, whose
+// filters do not rule it out. A run is opened once per transaction.
 func (c *committer) finder(tx *bolt.Tx) func(protocol.EventID) (entry, bool) {
-	var runs [][]byte
+	var opened map[int][]byte
 	return func(id protocol.EventID) (entry, bool) {
 		if e, ok := c.mem[id]; ok {
 			return e, true
 		}
-		if runs == nil && len(c.runs) > 0 {
-			runs = make([][]byte, 0, len(c.runs))
-			for i := len(c.runs) - 1; i >= 0; i-- {
-				runs = append(runs, runBytes(tx, c.runs[i]))
+		for i := len(c.runs) - 1; i >= 0; i-- {
+			if !c.runs[i].filter.mayHold(&id) {
+				continue
 			}
-		}
-		for _, run := range runs {
+			run, ok := opened[i]
+			if !ok {
+				if run = runBytes(tx, c.runs[i]); opened == nil {
+					opened = make(map[int][]byte, 1)
+				}
+				opened[i] = run
+			}
 			if e, ok := findInRun(run, id); ok {
 				return e, true
 			}
