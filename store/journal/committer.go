@@ -3,7 +3,6 @@ package journal
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -13,8 +12,14 @@ import (
 	"tillwire/protocol"
 )
 
-// committer is the one goroutine that writes. It owns everything here; others
-// see what publish makes of it.
+// committer is what writes, one group at a time. Whoever holds the journal's baton
+// owns everything here; others see what publish makes of it.
+//
+// The baton lies with nobody between two groups. An Append that finds it there
+// commits by itself, with whatever has queued, and is told at once: for a till alone
+// two hand-overs between goroutines, each of which may have to wake a thread, cost
+// as much as the work. All others queue, and the committer's goroutine takes them
+// when it gets the baton; failures, deadlines and orders are its alone.
 type committer struct {
 	j *Journal
 
@@ -33,8 +38,10 @@ type committer struct {
 	group []*request // scratch
 	items []*pending // scratch
 
-	lastGroup int // events in the group before
-	room      room
+	expect   int           // requests that may come again, see next
+	linger   time.Duration // for them
+	patience *time.Timer
+	room     room
 }
 
 // books are what is known of the file. They stay as they were where a file cannot
@@ -57,10 +64,13 @@ func (c *committer) init(j *Journal) {
 	c.j = j
 	c.mem = make(map[protocol.EventID]entry)
 	c.regs = registers{}
+	c.patience = time.NewTimer(time.Hour)
+	c.patience.Stop()
 	c.publish()
 }
 
-// run serves until Close. Requests found in the queue together share a commit.
+// run serves until Close. Requests found in the queue together share a commit. It
+// is begun with the baton, and ends with it.
 func (c *committer) run() {
 	j := c.j
 	defer close(j.stopped)
@@ -68,21 +78,54 @@ func (c *committer) run() {
 	defer timer.Stop()
 	for {
 		timer.Reset(c.pause())
+		j.baton <- struct{}{}
 		select {
 		case r := <-j.queue:
+			<-j.baton
 			c.serve(r)
 		case op := <-j.ops:
+			<-j.baton
 			op.err = op.run()
 			close(op.done)
 		case <-j.wake:
+			<-j.baton
 			c.woken()
 		case <-timer.C:
+			<-j.baton
 		case <-j.closing:
+			<-j.baton
 			c.shutdown()
 			return
 		}
 		c.due(time.Now())
 	}
+}
+
+// lead commits r in its caller's goroutine; false where the baton is out, or the
+// journal is not well: then r has to queue.
+func (c *committer) lead(r *request) bool {
+	select {
+	case <-c.j.baton:
+	default:
+		return false
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			// A bug. An HTTP server would recover from it and serve on, without a
+			// baton and so without a journal: the process has to end.
+			go panic(p)
+			select {}
+		}
+		c.j.baton <- struct{}{}
+	}()
+	alone := c.m.phase == phaseRunning && c.expect <= 1 // others who are about to come would meet a commit of one
+	if alone {
+		c.serve(r)
+		if c.m.phase != phaseRunning {
+			c.j.wakeCommitter() // for new deadlines: it sleeps until those that it knows
+		}
+	}
+	return alone
 }
 
 // pause is the time to the next deadline.
@@ -129,37 +172,59 @@ func (c *committer) due(now time.Time) {
 
 // serve commits r and what waits behind it, up to the group's bounds.
 func (c *committer) serve(r *request) {
-	c.group, c.items = c.group[:0], c.items[:0]
-	last, yielded := c.lastGroup, false
-	for size := int64(0); ; {
-		c.group = append(c.group, r)
-		c.items = append(c.items, r.items...)
-		if size += r.bytes; size >= groupBytesMax || len(c.items) >= groupEventsMax {
-			break
-		}
-		if len(c.j.queue) == 0 && last > 1 && !yielded {
-			// Those answered a moment ago are about to come again: letting them
-			// run once nearly doubles the group under load.
-			yielded = true
-			runtime.Gosched()
-		}
-		select {
-		case r = <-c.j.queue:
-			continue
-		default:
-		}
-		break
-	}
-	c.lastGroup = len(c.items)
+	c.gather(r)
 	if c.m.phase == phaseFull {
 		c.measureDisk(time.Now()) // an append is what a recovered disk waits for
 	}
 	err := c.m.phase.err()
 	if err == nil {
+		began := time.Now()
 		err = c.commit(c.items)
+		c.linger = min(time.Since(began)/lingerShare, lingerMax)
 	}
+	c.expect = len(c.group) + len(c.j.queue)
 	c.answer(err)
 	c.ahead()
+}
+
+// gather takes r and what else is there into the group.
+func (c *committer) gather(r *request) {
+	c.group, c.items = c.group[:0], c.items[:0]
+	waited := false
+	for size := int64(0); r != nil; r = c.next(&waited) {
+		c.group = append(c.group, r)
+		c.items = append(c.items, r.items...)
+		if size += r.bytes; size >= groupBytesMax || len(c.items) >= groupEventsMax {
+			return
+		}
+	}
+}
+
+// next takes a request off the queue; nil when the group shall go. Those who were
+// answered a moment ago, and those who queued meanwhile, are about to come again:
+// who is missing of them is waited for, by half of what a commit takes. Else callers
+// fall into two halves, each of which waits for the other's commit.
+func (c *committer) next(waited *bool) *request {
+	select {
+	case r := <-c.j.queue:
+		return r
+	default:
+	}
+	if len(c.group) >= c.expect {
+		return nil
+	}
+	if !*waited {
+		*waited = true
+		c.patience.Reset(c.linger)
+	}
+	// Blocking, not spinning: the thread that waits here is the one that should
+	// bring those who are missing.
+	select {
+	case r := <-c.j.queue:
+		return r
+	case <-c.patience.C:
+		return nil
+	}
 }
 
 // answer releases the waiters of the group.
@@ -167,7 +232,9 @@ func (c *committer) answer(err error) {
 	for _, r := range c.group {
 		c.j.queueBytes.Add(-r.bytes)
 		r.err = err
-		close(r.done)
+		if r.done != nil {
+			close(r.done)
+		}
 	}
 	clear(c.group)
 	clear(c.items)

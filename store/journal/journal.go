@@ -86,6 +86,7 @@ type Journal struct {
 	opts Options
 	log  zerolog.Logger
 
+	baton      chan struct{} // one, see committer
 	queue      chan *request
 	queueBytes atomic.Int64
 	ops        chan *operation
@@ -119,8 +120,8 @@ type Journal struct {
 type request struct {
 	items []*pending
 	bytes int64
-	err   error // for all items: the group failed
-	done  chan struct{}
+	err   error         // for all items: the group failed
+	done  chan struct{} // nil: its caller commits
 }
 
 // operation is work that only the committer may do.
@@ -140,6 +141,7 @@ func Open(opts Options) (*Journal, error) {
 	j := &Journal{
 		opts:     opts,
 		log:      opts.Log,
+		baton:    make(chan struct{}, 1),
 		queue:    make(chan *request, opts.QueueMax),
 		ops:      make(chan *operation),
 		wake:     make(chan struct{}, 1),
@@ -160,7 +162,8 @@ func Open(opts Options) (*Journal, error) {
 // The same id with the same content is answered with the first one's receipt
 // and Duplicate set; with another content by an *IDReusedError. ErrFull and
 // ErrQueueFull mean that nothing was journaled; after ErrRecovering, and where
-// ctx ends first, it is open whether it was: retry with the same id. Lines of a
+// ctx ends first, it is open whether it was: retry with the same id. A call that
+// finds the journal idle commits by itself and looks at ctx no more. Lines of a
 // count get their Cut in the journal; e itself is not changed nor kept.
 func (j *Journal) Append(ctx context.Context, e *protocol.Event) (Receipt, error) {
 	p, err := newPending(e)
@@ -217,7 +220,7 @@ func (j *Journal) submit(ctx context.Context, items []*pending) error {
 	if len(items) == 0 {
 		return nil
 	}
-	r := &request{items: items, done: make(chan struct{})}
+	r := &request{items: items}
 	for _, p := range items {
 		r.bytes += int64(len(p.buf))
 	}
@@ -230,6 +233,13 @@ func (j *Journal) submit(ctx context.Context, items []*pending) error {
 		j.refused(ErrQueueFull)
 		return ErrQueueFull
 	}
+	if j.c.lead(r) {
+		if r.err != nil {
+			j.refused(r.err)
+		}
+		return r.err
+	}
+	r.done = make(chan struct{})
 	select {
 	case j.queue <- r:
 	default:

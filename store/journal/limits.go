@@ -20,10 +20,12 @@ const (
 	salvageFillMax       = 1_000_000 // lost records that a salvage replaces by markers
 	ballastDefault       = 64 << 20  // bytes
 	retentionDefault     = 35 * 24 * time.Hour
-	strikesMax           = 2        // commits in a row that meet damage before the file is set aside
-	roomShare            = 8        // of the file: that part of it again is laid ahead in zeros
-	roomMin              = 64 << 10 // bytes laid ahead at least
-	roomMax              = 1 << 20  // and at most
+	strikesMax           = 2                      // commits in a row that meet damage before the file is set aside
+	lingerShare          = 2                      // of a commit's time: so long a group waits for those expected
+	lingerMax            = 500 * time.Microsecond // and no longer
+	roomShare            = 8                      // of the file: that part of it again is laid ahead in zeros
+	roomMin              = 64 << 10               // bytes laid ahead at least
+	roomMax              = 1 << 20                // and at most
 	lockTimeout          = 2 * time.Second
 	marksLinger          = 500 * time.Millisecond // SetMerged reaches the disk this late at most
 	diskEvery            = time.Second            // free space is asked at most this often
