@@ -18,6 +18,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
+	"tillwire/agent/front"
 	"tillwire/agent/inbox"
 	"tillwire/agent/intake"
 	"tillwire/agent/link"
@@ -257,7 +258,7 @@ func (a *Agent) listen() error {
 // then the journal closes. What was answered 201 is on disk at any moment.
 func (a *Agent) Run(ctx context.Context) error {
 	g, serving := errgroup.WithContext(ctx)
-	g.Go(func() error { return serve(serving, a.intake.Server(), a.ln, "the POS port") })
+	g.Go(func() error { return serve(serving, a.intake.Server(), front.New(a.ln, a.post), "the POS port") })
 	if a.lan != nil {
 		g.Go(func() error { return serve(serving, a.siblings.Server(), a.lan, "the shop's other agents") })
 	}
@@ -283,6 +284,11 @@ func (a *Agent) Run(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// post gives the port a document that front recognised.
+func (a *Agent) post(ctx context.Context, b []byte, r *front.Request) ([]byte, bool) {
+	return a.intake.AppendPost(ctx, b, &intake.Post{Path: r.Path, Host: r.Host, Authorization: r.Authorization, Traceparent: r.Traceparent, Body: r.Body})
 }
 
 func serve(ctx context.Context, srv *http.Server, ln net.Listener, whom string) error {

@@ -63,7 +63,7 @@ func (in *Intake) events(w http.ResponseWriter, r *http.Request, body []byte) {
 			items[i].refuse(p)
 			continue
 		}
-		in.complete(e, r)
+		in.complete(e, r.Header.Get("Traceparent"))
 		events, at = append(events, e), append(at, i)
 	}
 	in.journalAll(w, r, items, events, at, nil)
@@ -130,7 +130,7 @@ func (in *Intake) poslog(w http.ResponseWriter, r *http.Request, body []byte) {
 	items := make([]bulkItem, 0, len(res.Events)+len(res.Problems))
 	at := make([]int, len(res.Events))
 	for i, e := range res.Events {
-		in.complete(e, r)
+		in.complete(e, r.Header.Get("Traceparent"))
 		at[i] = i
 		items = append(items, bulkItem{Index: i})
 	}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -76,6 +77,9 @@ type Intake struct {
 
 	regMu     sync.Mutex // guards registers
 	registers *registerClocks
+
+	hostSeen atomic.Pointer[string] // last Host that post accepted
+	date     atomic.Pointer[dated]
 
 	count *counters
 	mux   *http.ServeMux

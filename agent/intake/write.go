@@ -35,7 +35,7 @@ func (in *Intake) write(k protocol.Kind) bodyHandler {
 			refuse(w, p)
 			return
 		}
-		in.complete(e, r)
+		in.complete(e, r.Header.Get("Traceparent"))
 		rec, err := in.o.Journal.Append(r.Context(), e)
 		if err != nil {
 			in.refuseJournal(w, k, err)
@@ -50,11 +50,9 @@ func (in *Intake) write(k protocol.Kind) bodyHandler {
 
 // complete adds what the document leaves to us: the trace of the request. The
 // cut of counts is the journal's, which alone knows what stands before them.
-func (in *Intake) complete(e *protocol.Event, r *http.Request) {
-	if e.Traceparent == "" {
-		if tp := r.Header.Get("Traceparent"); tp != "" && protocol.ValidTraceparent(tp) {
-			e.Traceparent = tp // an invalid header is ignored, as W3C asks
-		}
+func (in *Intake) complete(e *protocol.Event, traceparent string) {
+	if e.Traceparent == "" && traceparent != "" && protocol.ValidTraceparent(traceparent) {
+		e.Traceparent = traceparent // an invalid header is ignored, as W3C asks
 	}
 	if e.Register != "" {
 		in.regMu.Lock()
@@ -107,12 +105,18 @@ func journalProblem(err error) (p *protocol.Problem, retryS int) {
 		err.Error(), "Send it again unchanged; when it stays so, look at the agent's page and log."), 2 * retryAfterS
 }
 
-func (in *Intake) refuseJournal(w http.ResponseWriter, k protocol.Kind, err error) {
-	p, retryS := journalProblem(err)
+// journalRefused counts and logs what the journal refused, and says what to answer.
+func (in *Intake) journalRefused(k protocol.Kind, err error) (p *protocol.Problem, retryS int) {
+	p, retryS = journalProblem(err)
 	in.count.refused(k, p)
 	if p.Code == "journal_failed" {
 		in.o.Log.Error().Err(err).Msg("journal refused a document")
 	}
+	return p, retryS
+}
+
+func (in *Intake) refuseJournal(w http.ResponseWriter, k protocol.Kind, err error) {
+	p, retryS := in.journalRefused(k, err)
 	if retryS > 0 {
 		refuseRetry(w, p, retryS)
 		return

@@ -113,7 +113,7 @@ func (c *committer) lead(r *request) bool {
 		if p := recover(); p != nil {
 			// A bug. An HTTP server would recover from it and serve on, without a
 			// baton and so without a journal: the process has to end.
-			go panic(p)
+			go panic(p) //nolint:forbidigo // what safely let through is a bug
 			select {}
 		}
 		c.j.baton <- struct{}{}
