@@ -205,6 +205,11 @@ func (s *session) answer(b []byte) (used int, v verdict, err error) {
 		if now := time.Now(); now.After(s.write) { // the connection may have been idle for long
 			s.write = now.Add(s.f.within.slack)
 			_ = s.c.SetWriteDeadline(now.Add(s.f.within.write))
+			select {
+			case <-s.f.done: // its deadline came before ours
+				_ = s.c.SetWriteDeadline(now.Add(closeTimeout))
+			default:
+			}
 		}
 		if _, err := s.c.Write(s.out); err != nil {
 			return used, v, err

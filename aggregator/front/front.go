@@ -31,11 +31,15 @@ type Front struct {
 
 // New starts accepting on a listener. Close ends it.
 func New(ln net.Listener, answer Answer) *Front {
-	return start(ln, answer, timeouts{header: headerTimeout, write: writeTimeout, idle: idleTimeout})
+	return start(ln, answer, timeouts{header: headerTimeout, write: writeTimeout, idle: idleTimeout, slack: deadlineSlack})
 }
 
-// timeouts of a connection's reads and writes.
-type timeouts struct{ header, write, idle time.Duration }
+// timeouts of a connection's reads and writes; slack, in seconds of the clock, is
+// how long a deadline stands before it is renewed.
+type timeouts struct {
+	header, write, idle time.Duration
+	slack               int64
+}
 
 func start(ln net.Listener, answer Answer, within timeouts) *Front {
 	f := &Front{ln: ln, answer: answer, within: within, next: make(chan net.Conn), done: make(chan struct{}), open: map[net.Conn]struct{}{}}
@@ -179,13 +183,14 @@ type session struct {
 	r       Request
 	out     []byte
 	due     int64 // second of the clock in which the idle deadline is renewed
+	written int64 // the same of the write deadline
 	known   bool  // it has had its first deadline
 	hurried bool  // the deadline is that of a request that is not whole yet
 }
 
-// renew sets the deadlines of the next read and write where they are due: once
-// for a request that has begun, however it trickles, and rarely for an idle
-// connection. False when the front closes.
+// renew sets the deadline of the next read where it is due: once for a request
+// that has begun, however it trickles, and rarely for an idle connection. False
+// when the front closes.
 func (s *session) renew(begun bool) bool {
 	second := s.f.second.Load()
 	read := s.f.within.idle
@@ -197,16 +202,30 @@ func (s *session) renew(begun bool) bool {
 	case second < s.due:
 		return true
 	default:
-		s.due = second + deadlineSlack
+		s.due = second + s.f.within.slack
 	}
-	now := time.Now()
-	_ = s.c.SetReadDeadline(now.Add(read))
-	_ = s.c.SetWriteDeadline(now.Add(s.f.within.write))
+	_ = s.c.SetReadDeadline(time.Now().Add(read))
 	select {
 	case <-s.f.done: // its deadlines came before ours
 		return false
 	default:
 		return true
+	}
+}
+
+// renewWrite sets the deadline of the next write where it is due: here, and not
+// before the read, which may have waited longer than a write may take.
+func (s *session) renewWrite() {
+	second := s.f.second.Load()
+	if second < s.written {
+		return
+	}
+	s.written = second + s.f.within.slack
+	_ = s.c.SetWriteDeadline(time.Now().Add(s.f.within.write))
+	select {
+	case <-s.f.done: // its deadline came before ours
+		_ = s.c.SetWriteDeadline(time.Now().Add(closeTimeout))
+	default:
 	}
 }
 
@@ -231,6 +250,7 @@ func (s *session) answer(b []byte) (used int, goOn bool, err error) {
 			s.hurried = false
 		}
 		if len(out) > 0 {
+			s.renewWrite()
 			if _, err := s.c.Write(out); err != nil {
 				return used, false, err
 			}

@@ -334,3 +334,31 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestAnAnswerAfterALongPause: the time for an answer begins with its request, not
+// with the pause before it.
+func TestAnAnswerAfterALongPause(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := start(ln, func(b []byte, _ *Request) ([]byte, bool) {
+		return append(b, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"...), true
+	}, timeouts{header: time.Second, write: 200 * time.Millisecond, idle: time.Minute})
+	defer func() { _ = f.Close() }()
+	c := dial(t, ln.Addr().String())
+	in := bufio.NewReader(c)
+	for i := range 2 {
+		if i > 0 {
+			time.Sleep(500 * time.Millisecond)
+		}
+		if _, err := c.Write([]byte(get("/v1/availability/A"))); err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatalf("request %d: %v", i, err)
+		}
+		_ = resp.Body.Close()
+	}
+}

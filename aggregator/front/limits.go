@@ -7,7 +7,7 @@ const (
 	bufferBytes   = 8 << 10         // of requests read ahead; more goes to net/http
 	answerBytes   = 64 << 10        // of answers gathered for one write; a longer answer goes alone
 	headerTimeout = 5 * time.Second // for a whole request, from its first byte
-	writeTimeout  = time.Minute     // from the renewal before it, so that deadlineSlack less remains
+	writeTimeout  = time.Minute     // for an answer, of which deadlineSlack may be gone
 	idleTimeout   = 2 * time.Minute
 	closeTimeout  = time.Second // for an answer that is being written at Close
 	deadlineSlack = 20          // seconds: idle deadlines are renewed this rarely
