@@ -481,6 +481,9 @@ func (a *Aggregator) serveHTTP(ctx context.Context) error {
 		done <- err
 	}()
 	door := front.New(a.httpLn, func(b []byte, r *front.Request) ([]byte, bool) {
+		if r.Body != nil {
+			return a.api.AppendQuery(b, r.Body, r.Host, r.Authorization)
+		}
 		return a.api.AppendAvailability(b, r.SKU, r.Location, r.Host, r.Authorization)
 	})
 	if err := srv.Serve(door); !errors.Is(err, http.ErrServerClosed) {

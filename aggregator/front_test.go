@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"regexp"
 	"sort"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +23,12 @@ var moments = regexp.MustCompile(`"(as_of|lag_s)":("[^"]*"|[0-9.]+)`)
 // before the length, which tells who answered.
 func (r *running) raw(path, host string, headers ...string) (a answer, front bool) {
 	r.t.Helper()
+	return r.rawCall("GET "+path, host, "", headers...)
+}
+
+// rawCall is raw with a method and a body.
+func (r *running) rawCall(call, host, body string, headers ...string) (a answer, front bool) {
+	r.t.Helper()
 	c, err := net.Dial("tcp", r.agg.HTTPAddr())
 	if err != nil {
 		r.t.Fatal(err)
@@ -31,21 +38,26 @@ func (r *running) raw(path, host string, headers ...string) (a answer, front boo
 	if r.key != "" {
 		headers = append(headers, "Authorization: Bearer "+r.key)
 	}
-	lines := append([]string{"GET " + path + " HTTP/1.1", "Host: " + host}, headers...)
-	if _, err := io.WriteString(c, strings.Join(lines, "\r\n")+"\r\n\r\n"); err != nil {
+	if body != "" {
+		headers = append(headers, "Content-Type: application/json", "Content-Length: "+strconv.Itoa(len(body)))
+	}
+	lines := append([]string{call + " HTTP/1.1", "Host: " + host}, headers...)
+	if _, err := io.WriteString(c, strings.Join(lines, "\r\n")+"\r\n\r\n"+body); err != nil {
 		r.t.Fatal(err)
 	}
 	var seen bytes.Buffer
 	resp, err := http.ReadResponse(bufio.NewReader(io.TeeReader(c, &seen)), nil)
 	if err != nil {
-		r.t.Fatalf("%s: %v", path, err)
+		r.t.Fatalf("%s: %v", call, err)
 	}
 	b, err := io.ReadAll(resp.Body)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	a = answer{resp.StatusCode, resp.Header, b}
-	r.hold(routeAvail, a)
+	if body == "" {
+		r.hold(routeAvail, a)
+	}
 	return a, strings.Contains(seen.String(), "Content-Length:  ")
 }
 
@@ -83,6 +95,57 @@ func TestSameAnswers(t *testing.T) {
 				if f, l := names(fast.header), names(long.header); f != l {
 					t.Errorf("%s: headers\nfront    %s\nnet/http %s", c.path, f, l)
 				}
+			}
+		})
+	}
+}
+
+// TestSameAnswersToQueries is TestSameAnswers for many SKUs at once.
+func TestSameAnswersToQueries(t *testing.T) {
+	const call = "POST /v1/availability/query"
+	for name, dev := range map[string]bool{"dev": true, "with keys": false} {
+		t.Run(name, func(t *testing.T) {
+			r := start(t, dev)
+			r.key = issue(t, r, "ops", "ann")
+			r.do(routeEvents, "/v1/feeds/wms/events", `{"events":[`+receipt("r1", "4006381333931", 5.5)+","+receipt("r2", "B-1", 3)+`]}`)
+			for _, c := range []struct {
+				body  string
+				front bool
+			}{
+				{`{"skus":["4006381333931","B-1"]}`, true},
+				{`{"skus":["B-1"],"locations":["DC1","S1"]}`, true},
+				{`{"skus":["B-1","unknown","4006381333931","none <&>"],"channel":"web"}`, true},
+				{`{"skus":["unknown"],"locations":["nowhere"]}`, true},
+				{`{"skus":["4006381333932"]}`, false}, // a wrong check digit
+				{`{"skus":[]}`, false},
+				{`{"skus":["B-1"],"more":true}`, false},
+				{`{"skus":["B\u002d1"]}`, false},
+				{`{"skus":["B-1"]`, false},
+			} {
+				fast, front := r.rawCall(call, r.agg.HTTPAddr(), c.body)
+				long, both := r.rawCall(call, r.agg.HTTPAddr(), c.body, "Te: x")
+				if front != c.front || both {
+					t.Errorf("%s: answered by the front: %t, want %t; the long way: %t", c.body, front, c.front, both)
+				}
+				if fast.status != long.status || moments.ReplaceAllString(string(fast.body), "") != moments.ReplaceAllString(string(long.body), "") {
+					t.Errorf("%s:\nfront    %d %s\nnet/http %d %s", c.body, fast.status, fast.body, long.status, long.body)
+				}
+				if f, l := names(fast.header), names(long.header); f != l {
+					t.Errorf("%s: headers\nfront    %s\nnet/http %s", c.body, f, l)
+				}
+			}
+			if dev { // no keys are asked
+				return
+			}
+			for key, want := range map[string]int{issue(t, r, "feed", "wms"): http.StatusForbidden, "": http.StatusUnauthorized, r.key + "x": http.StatusUnauthorized} {
+				r.key = key
+				if a, front := r.rawCall(call, r.agg.HTTPAddr(), `{"skus":["B-1"]}`); a.status != want || front {
+					t.Errorf("key %q: %d, by the front: %t; want %d", key, a.status, front, want)
+				}
+			}
+			r.key = issue(t, r, "ops", "ann")
+			if a, front := r.rawCall(call, "evil.example", `{"skus":["B-1"]}`); a.status != http.StatusMisdirectedRequest || front {
+				t.Errorf("another host: %d, by the front: %t", a.status, front)
 			}
 		})
 	}

@@ -53,35 +53,53 @@ func (a *API) AppendAvailability(b, sku, location, host, authorization []byte) (
 		return b, false
 	}
 	start := len(b)
-	b = append(b, "HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nContent-Type: application/json\r\nDate: "...)
-	b = append(b, a.date(now)...)
-	b = a.appendGeneration(b)
-	if !a.o.Dev {
-		var ok bool
-		if b, ok = a.appendLimits(b, authorization, now); !ok {
-			return b[:start], false
-		}
+	b, length, ok := a.appendHead(b, authorization, now)
+	if !ok {
+		return b[:start], false
 	}
-	b = append(b, lengthRoom...)
-	digits := len(b)
-	b = append(b, "\r\n\r\n"...)
-	body := len(b)
 	var at []protocol.StoreID
 	var one [1]protocol.StoreID
 	if location != nil {
 		one[0] = protocol.StoreID(location)
 		at = one[:]
 	}
-	b, ok := a.o.Availability.AppendJSON(b, s, at)
-	if !ok {
+	if b, ok = a.o.Availability.AppendJSON(b, s, at); !ok {
 		return b[:start], false
 	}
-	for n := len(b) - body; n > 0; n /= 10 {
-		digits--
-		b[digits] = byte('0' + n%10)
-	}
+	length.close(b)
 	a.timings.fast.Inc()
 	return b, true
+}
+
+// pendingLength is where Content-Length ends, and where the body begins.
+type pendingLength struct{ digits, body int }
+
+// close writes the length of the body that b ends with.
+func (p pendingLength) close(b []byte) {
+	at := p.digits
+	for n := len(b) - p.body; n > 0; n /= 10 {
+		at--
+		b[at] = byte('0' + n%10)
+	}
+}
+
+// appendHead appends the head of an answer, its length still open. False where the
+// key is refused; what was appended is void then.
+func (a *API) appendHead(b, authorization []byte, now time.Time) ([]byte, pendingLength, bool) {
+	b = append(b, "HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nContent-Type: application/json\r\nDate: "...)
+	b = append(b, a.date(now)...)
+	b = a.appendGeneration(b)
+	if !a.o.Dev {
+		var ok bool
+		if b, ok = a.appendLimits(b, authorization, now); !ok {
+			return b, pendingLength{}, false
+		}
+	}
+	b = append(b, lengthRoom...)
+	p := pendingLength{digits: len(b)}
+	b = append(b, "\r\n\r\n"...)
+	p.body = len(b)
+	return b, p, true
 }
 
 func (a *API) knownHost(host []byte) bool {

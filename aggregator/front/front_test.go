@@ -32,8 +32,11 @@ func serving(t *testing.T) string {
 		if string(r.SKU) == "long" {
 			return append(fmt.Appendf(b, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", answerBytes), make([]byte, answerBytes)...), true
 		}
-		if string(r.SKU) == "unknown" {
+		if string(r.SKU) == "unknown" || strings.Contains(string(r.Body), "unknown") {
 			return b, false
+		}
+		if r.Body != nil {
+			return fmt.Appendf(b, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\nfront %s", len(r.Body)+6, r.Body), true
 		}
 		body := fmt.Sprintf("front %s %s", r.SKU, r.Location)
 		return fmt.Appendf(b, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body), true
@@ -101,6 +104,15 @@ func talk(t *testing.T, addr string, n int, pieces ...string) []string {
 
 const tail = " HTTP/1.1\r\nHost: x\r\n\r\n"
 
+// ask is a query for many SKUs.
+func ask(body string, headers ...string) string {
+	h := ""
+	for _, s := range headers {
+		h += s + "\r\n"
+	}
+	return fmt.Sprintf("POST /v1/availability/query HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%s\r\n%s", len(body), h, body)
+}
+
 func get(path string) string { return "GET " + path + tail }
 
 func TestWhoAnswers(t *testing.T) {
@@ -122,6 +134,16 @@ func TestWhoAnswers(t *testing.T) {
 		{"another path", "net/http GET / ", []string{get("/")}},
 		{"a body", "net/http GET /v1/availability/A hi", []string{"GET /v1/availability/A HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi"}},
 		{"a POST in pieces", "net/http POST /v1/x hello", []string{"POST /v1/x HTTP/1.1\r\nHost: x\r\nContent-Le", "ngth: 5\r\n\r\nhe", "llo"}},
+		{"many SKUs", "front {}", []string{ask("{}")}},
+		{"many SKUs in pieces", "front {\"a\"}", []string{"POS", "T /v1/availability/query HTTP/1.1\r\n", "Host: x\r\ncontent-type: application/json\r\nContent-Length: 5\r\n\r", "\n{\"", "a\"}"}},
+		{"many SKUs, refused by the caller", "net/http POST /v1/availability/query unknown", []string{ask("unknown")}},
+		{"many SKUs beyond the buffer", "net/http POST /v1/availability/query " + strings.Repeat("y", bufferBytes), []string{ask(strings.Repeat("y", bufferBytes))}},
+		{"many SKUs, asked twice", "net/http POST /v1/availability/query?a=b {}", []string{strings.Replace(ask("{}"), "query", "query?a=b", 1)}},
+		{"many SKUs, no length", "net/http POST /v1/availability/query ", []string{"POST /v1/availability/query HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\r\n"}},
+		{"many SKUs of another type", "net/http POST /v1/availability/query {}", []string{strings.Replace(ask("{}"), "application/json", "text/plain", 1)}},
+		{"many SKUs, compressed", "net/http POST /v1/availability/query {}", []string{ask("{}", "Content-Encoding: gzip")}},
+		{"many SKUs in chunks", "net/http POST /v1/availability/query {}", []string{"POST /v1/availability/query HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"}},
+		{"many SKUs, two lengths", "400 Bad Request", []string{ask("{}", "Content-Length: 3")}},
 		{"the end asked for", "net/http GET /v1/availability/A ", []string{"GET /v1/availability/A HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"}},
 		{"HTTP/1.0", "net/http GET /v1/availability/A ", []string{"GET /v1/availability/A HTTP/1.0\r\nHost: x\r\n\r\n"}},
 		{"no host", "400 Bad Request: missing required Host header", []string{"GET /v1/availability/A HTTP/1.1\r\nX: y\r\n\r\n"}},
@@ -312,6 +334,7 @@ func TestConnectionsEndWithClose(t *testing.T) {
 // not read as the same request.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(get("/v1/availability/A?location=S1")))
+	f.Add([]byte(ask(`{"skus":["A"]}`, "Authorization: Bearer t")))
 	f.Add([]byte("GET /v1/availability/A HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer t\r\nContent-Length: 3\r\n\r\nabc"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, size, v := parse(b)
@@ -327,9 +350,16 @@ func FuzzParse(f *testing.F) {
 				t.Fatalf("%q: its first %d bytes are judged %d", b[:size], n, v)
 			}
 		}
-		want := "/v1/availability/" + string(r.SKU)
-		if req.Method != http.MethodGet || req.URL.Path != want || req.URL.Query().Get("location") != string(r.Location) ||
-			req.Host != string(r.Host) || req.ContentLength > 0 || req.Close || req.Header.Get("Authorization") != string(r.Authorization) {
+		want, method := "/v1/availability/"+string(r.SKU), http.MethodGet
+		if r.bulk {
+			want, method = "/v1/availability/query", http.MethodPost
+		}
+		body, err := io.ReadAll(req.Body)
+		if err != nil || string(body) != string(r.Body) || r.bulk && !strings.EqualFold(req.Header.Get("Content-Type"), "application/json") {
+			t.Fatalf("%q: net/http reads the body %q, %v", b[:size], body, err)
+		}
+		if req.Method != method || req.URL.Path != want || req.URL.Query().Get("location") != string(r.Location) ||
+			req.Host != string(r.Host) || req.Close || req.Header.Get("Authorization") != string(r.Authorization) || req.Header.Get("Content-Encoding") != "" {
 			t.Fatalf("%q: net/http reads %s %s host %q, we read %q at %q host %q", b[:size], req.Method, req.URL, req.Host, r.SKU, r.Location, r.Host)
 		}
 	})

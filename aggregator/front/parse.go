@@ -8,6 +8,11 @@ type Request struct {
 	Location      []byte // nil: all
 	Host          []byte
 	Authorization []byte // nil: none
+	Body          []byte // of a query for many SKUs, JSON says its sender; nil: one SKU is asked for
+
+	bulk   bool
+	typed  bool
+	length int // of the body
 }
 
 // verdict of parse.
@@ -21,6 +26,7 @@ const (
 
 var (
 	path     = []byte("GET /v1/availability/")
+	bulk     = []byte("POST /v1/availability/query HTTP/1.1\r\n")
 	query    = []byte("?location=")
 	protocol = []byte(" HTTP/1.1\r\n")
 )
@@ -28,30 +34,47 @@ var (
 // parse recognises the request at the start of b and tells its length. It is
 // stricter than HTTP allows: net/http is there for everything else.
 func parse(b []byte) (r Request, size int, v verdict) {
-	if len(b) < len(path) {
-		if bytes.HasPrefix(path, b) {
-			return r, 0, partial
-		}
-		return r, 0, notMine
+	start := path
+	if len(b) > 0 && b[0] == bulk[0] {
+		start, r.bulk = bulk, true
 	}
-	if !bytes.HasPrefix(b, path) {
-		return r, 0, notMine
+	if len(b) < len(start) {
+		if bytes.HasPrefix(start, b) {
+			return Request{}, 0, partial
+		}
+		return Request{}, 0, notMine
+	}
+	if !bytes.HasPrefix(b, start) {
+		return Request{}, 0, notMine
 	}
 	end := bytes.Index(b, []byte("\r\n\r\n"))
 	if end < 0 { // judge the lines that are there: net/http answers bad ones at once
-		if lines := bytes.LastIndexByte(b, '\n') + 1; lines > 0 && !r.lines(b[len(path):lines]) {
+		if lines := bytes.LastIndexByte(b, '\n') + 1; lines > 0 && !r.lines(b[len(start):max(lines, len(start))]) {
 			return Request{}, 0, notMine
 		}
 		return Request{}, 0, partial
 	}
-	if !r.lines(b[len(path):end+2]) || r.Host == nil {
+	if !r.lines(b[len(start):max(end+2, len(start))]) || r.Host == nil {
 		return Request{}, 0, notMine
 	}
-	return r, end + 4, mine
+	size = end + 4
+	if r.bulk {
+		if !r.typed || r.length == 0 || size+r.length > bufferBytes {
+			return Request{}, 0, notMine
+		}
+		if size += r.length; size > len(b) {
+			return Request{}, 0, partial
+		}
+		r.Body = b[size-r.length : size : size]
+	}
+	return r, size, mine
 }
 
-// lines reads whole lines from the SKU on.
+// lines reads whole lines from the SKU on, or the headers of a query for many.
 func (r *Request) lines(rest []byte) bool {
+	if r.bulk {
+		return r.headers(rest)
+	}
 	if r.SKU, rest = word(rest); r.SKU == nil || isRoute(r.SKU) {
 		return false
 	}
@@ -119,12 +142,35 @@ func (r *Request) headers(b []byte) bool {
 			if !equalFold(value, "keep-alive") {
 				return false
 			}
-		case equalFold(name, "content-length"), equalFold(name, "transfer-encoding"), equalFold(name, "expect"),
+		case r.bulk && equalFold(name, "content-type"):
+			if r.typed || !equalFold(value, "application/json") {
+				return false
+			}
+			r.typed = true
+		case r.bulk && equalFold(name, "content-length"):
+			if r.length != 0 || !r.contentLength(value) {
+				return false
+			}
+		case equalFold(name, "content-encoding"), equalFold(name, "content-length"), equalFold(name, "transfer-encoding"), equalFold(name, "expect"),
 			equalFold(name, "upgrade"), equalFold(name, "trailer"), equalFold(name, "te"):
 			return false
 		}
 	}
 	return true
+}
+
+// contentLength takes a length that fits into the buffer, and is not 0.
+func (r *Request) contentLength(value []byte) bool {
+	if len(value) == 0 || len(value) > lengthDigits {
+		return false
+	}
+	for _, c := range value {
+		if c < '0' || c > '9' {
+			return false
+		}
+		r.length = r.length*10 + int(c-'0')
+	}
+	return r.length > 0
 }
 
 func token(b []byte) bool {
