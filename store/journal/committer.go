@@ -98,6 +98,9 @@ func (c *committer) run() {
 			return
 		}
 		c.due(time.Now())
+		if c.roomLow() {
+			c.ahead()
+		}
 	}
 }
 
@@ -121,8 +124,8 @@ func (c *committer) lead(r *request) bool {
 	alone := c.m.phase == phaseRunning && c.expect <= 1 // others who are about to come would meet a commit of one
 	if alone {
 		c.serve(r)
-		if c.m.phase != phaseRunning {
-			c.j.wakeCommitter() // for new deadlines: it sleeps until those that it knows
+		if c.m.phase != phaseRunning || c.roomLow() {
+			c.j.wakeCommitter() // it knows no new deadlines, and its caller waits for no zeros
 		}
 	}
 	return alone
@@ -184,7 +187,6 @@ func (c *committer) serve(r *request) {
 	}
 	c.expect = len(c.group) + len(c.j.queue)
 	c.answer(err)
-	c.ahead()
 }
 
 // gather takes r and what else is there into the group.

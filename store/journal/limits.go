@@ -25,7 +25,7 @@ const (
 	lingerMax            = 500 * time.Microsecond // and no longer
 	roomShare            = 8                      // of the file: that part of it again is laid ahead in zeros
 	roomMin              = 64 << 10               // bytes laid ahead at least
-	roomMax              = 1 << 20                // and at most
+	roomMax              = 256 << 10              // and at most
 	lockTimeout          = 2 * time.Second
 	marksLinger          = 500 * time.Millisecond // SetMerged reaches the disk this late at most
 	diskEvery            = time.Second            // free space is asked at most this often

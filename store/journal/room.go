@@ -44,17 +44,23 @@ func (r *room) openBolt(path string) (*bolt.DB, error) {
 	return db, err
 }
 
-// ahead lays zeros where less than half a step of them is left. A failure is no
-// matter: the commit that needs the page will meet it, and knows what to do.
+// step is how much is laid ahead at once: little, since a system with many dirty
+// pages makes whoever writes wait for the disk.
+func (c *committer) step() int64 { return min(max(c.size/roomShare, roomMin), roomMax) }
+
+// roomLow tells that less than half a step of zeros is left.
+func (c *committer) roomLow() bool {
+	r := &c.room
+	if r.file == nil || c.m.phase != phaseRunning || c.size+c.step()/2 < r.end {
+		return false
+	}
+	return r.end != r.size || c.size >= r.size // else bbolt has yet to grow the file
+}
+
+// ahead lays a step of zeros. A failure is no matter: the commit that needs the
+// page will meet it, and knows what to do.
 func (c *committer) ahead() {
 	r := &c.room
-	if r.file == nil || c.m.phase != phaseRunning {
-		return
-	}
-	step := min(max(c.size/roomShare, roomMin), roomMax)
-	if c.size+step/2 < r.end || r.end == r.size && c.size < r.size {
-		return // there is enough, or bbolt has yet to grow the file
-	}
 	var mark int64
 	if err := c.j.db.View(func(tx *bolt.Tx) error { mark = tx.Size(); return nil }); err != nil {
 		return
@@ -65,7 +71,7 @@ func (c *committer) ahead() {
 	}
 	from := max(mark, r.end)
 	r.size = info.Size()
-	r.end = max(from, min(mark+step, r.size))
+	r.end = max(from, min(mark+c.step(), r.size))
 	for at := from; at < r.end; at += int64(len(zeros)) {
 		if _, err := r.file.WriteAt(zeros[:min(int64(len(zeros)), r.end-at)], at); err != nil {
 			return
