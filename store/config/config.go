@@ -45,6 +45,9 @@ func Load(path string, lookup func(string) (string, bool), into any) error {
 	return nil
 }
 
+// Decode fills into from the text of a file. name stands in errors.
+func Decode(name string, text []byte, into any) error { return decode(name, text, into) }
+
 func decode(path string, b []byte, into any) error {
 	dec := toml.NewDecoder(strings.NewReader(string(b))).DisallowUnknownFields()
 	err := dec.Decode(into)
@@ -160,15 +163,37 @@ func (k Key) set(s string) error {
 // suggest names the known key that is nearest to an unknown one.
 func suggest(key string, into any) string {
 	best, at := "", len(key)/2+1
-	for _, k := range Keys(into) {
-		if d := distance(key, k.Name); d < at {
-			best, at = k.Name, d
+	for _, name := range names(reflect.TypeOf(into).Elem(), "") {
+		if d := distance(key, name); d < at {
+			best, at = name, d
 		}
 	}
 	if best == "" {
 		return ""
 	}
 	return fmt.Sprintf("; did you mean %q?", best)
+}
+
+// names are all keys that a file may hold, those of lists of tables too.
+func names(t reflect.Type, section string) []string {
+	var out []string
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, _, _ := strings.Cut(f.Tag.Get("toml"), ",")
+		if name == "" || name == "-" {
+			continue
+		}
+		ft := f.Type
+		if ft.Kind() == reflect.Slice {
+			ft = ft.Elem()
+		}
+		_, text := reflect.New(ft).Interface().(encoding.TextUnmarshaler)
+		if ft.Kind() == reflect.Struct && !text {
+			out = append(out, names(ft, section+name+".")...)
+		}
+		out = append(out, section+name)
+	}
+	return out
 }
 
 // distance is the Levenshtein distance.
