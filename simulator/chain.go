@@ -18,6 +18,8 @@ import (
 // person would.
 type chain struct {
 	base string
+	key  string          // bearer key; "" in development mode
+	only map[string]bool // locations that are ours; nil: all
 	http *http.Client
 }
 
@@ -38,16 +40,28 @@ func (c *chain) do(ctx context.Context, method, p string, body []byte, into any)
 
 // text is an answer as it came.
 func (c *chain) text(ctx context.Context, method, p string, body []byte) ([]byte, error) {
+	status, b, err := c.send(ctx, method, p, body)
+	if err == nil && status/100 != 2 {
+		err = fmt.Errorf("ask %s: status %d: %.300s", p, status, b)
+	}
+	return b, err
+}
+
+// send is one question with whatever status is the answer.
+func (c *chain) send(ctx context.Context, method, p string, body []byte) (int, []byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, c.base+p, bytes.NewReader(body))
 	if err != nil {
-		return nil, fmt.Errorf("make request: %w", err)
+		return 0, nil, fmt.Errorf("make request: %w", err)
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	if c.key != "" {
+		req.Header.Set("Authorization", "Bearer "+c.key)
+	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("ask aggregator: %w", err)
+		return 0, nil, fmt.Errorf("ask aggregator: %w", err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	b, err := io.ReadAll(io.LimitReader(resp.Body, answerBytesMax+1))
@@ -55,12 +69,9 @@ func (c *chain) text(ctx context.Context, method, p string, body []byte) ([]byte
 		err = fmt.Errorf("the answer is longer than %d MiB", answerBytesMax>>20)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", p, err)
+		return 0, nil, fmt.Errorf("read %s: %w", p, err)
 	}
-	if resp.StatusCode/100 != 2 {
-		return nil, fmt.Errorf("ask %s: status %d: %.300s", p, resp.StatusCode, b)
-	}
-	return b, nil
+	return resp.StatusCode, b, nil
 }
 
 // stores lists every store's marks.
@@ -84,7 +95,22 @@ const queryChunk = 20
 
 // onHand reads what the chain believes of the articles, at every location.
 func (c *chain) onHand(ctx context.Context, skus []protocol.SKU) (map[protocol.StoreID]map[protocol.SKU]protocol.Quantity, error) {
-	out := map[protocol.StoreID]map[protocol.SKU]protocol.Quantity{}
+	cells, err := c.cells(ctx, skus)
+	out := make(map[protocol.StoreID]map[protocol.SKU]protocol.Quantity, len(cells))
+	for store, row := range cells {
+		out[store] = make(map[protocol.SKU]protocol.Quantity, len(row))
+		for sku, s := range row {
+			out[store][sku] = s.onHand
+		}
+	}
+	return out, err
+}
+
+// stand is what the chain says of one cell.
+type stand struct{ onHand, promised protocol.Quantity }
+
+func (c *chain) cells(ctx context.Context, skus []protocol.SKU) (map[protocol.StoreID]map[protocol.SKU]stand, error) {
+	out := map[protocol.StoreID]map[protocol.SKU]stand{}
 	for part := range slices.Chunk(skus, queryChunk) {
 		body, err := json.Marshal(map[string]any{"skus": part})
 		if err != nil {
@@ -98,10 +124,13 @@ func (c *chain) onHand(ctx context.Context, skus []protocol.SKU) (map[protocol.S
 		}
 		for _, item := range got.Items {
 			for _, l := range item.Locations {
-				if out[l.Location] == nil {
-					out[l.Location] = map[protocol.SKU]protocol.Quantity{}
+				if c.only != nil && !c.only[string(l.Location)] {
+					continue
 				}
-				out[l.Location][protocol.SKU(strings.Clone(string(item.SKU)))] = l.OnHand
+				if out[l.Location] == nil {
+					out[l.Location] = map[protocol.SKU]stand{}
+				}
+				out[l.Location][protocol.SKU(strings.Clone(string(item.SKU)))] = stand{l.OnHand, l.Reserved + l.Allocated}
 			}
 		}
 	}

@@ -28,6 +28,8 @@ type document struct {
 	Session          string    `json:"session,omitempty"`
 	Reason           string    `json:"reason,omitempty"`
 	Voids            string    `json:"voids,omitempty"`
+	OrderID          string    `json:"order_id,omitempty"`
+	HoldID           string    `json:"hold_id,omitempty"`
 
 	kind    string    // always set
 	at      time.Time // when the goods moved, or the shelf was looked at

@@ -1,63 +1,65 @@
 package simulator
 
 import (
-	"context"
 	"math/rand/v2"
 	"time"
 )
 
-// weather cuts and restores lines while a fleet sells: many drops of seconds,
-// some of minutes, and every now and then one region's provider. It is a list
-// of dates, worked off once a second, so that its state is one slice.
+// weather cuts and restores lines while a fleet sells: many drops, some longer
+// ones, and where it is told so every now and then a whole region's provider. It
+// is a list of dates on the story's clock, so that its state is one slice.
 type weather struct {
-	lines   []*line
+	lines   []breakable
 	regions []string // region of each line
 	rng     *rand.Rand
 	report  func(string)
+	perHour float64       // short cuts per line and hour
+	every   time.Duration // between two regions' outages; 0: none
+	silent  float64       // share of cuts that hang instead of resetting
 
 	until      []time.Time // per line: when it comes back; zero = up
+	last       time.Time
 	nextRegion time.Time
 }
 
-// Shares of the fleet and lengths that the weather aims at.
+// breakable is what weather does to a line.
+type breakable interface {
+	cut(silent bool)
+	restore()
+}
+
+// Lengths on the story's clock, and how rare long cuts are beside short ones.
 const (
-	shortCutsPerStoreHour = 6.0
-	longCutsPerStoreHour  = 0.8
-	shortCutMin           = 2 * time.Second
-	shortCutMax           = 20 * time.Second
-	longCutMin            = 40 * time.Second
-	longCutMax            = 3 * time.Minute
-	regionEvery           = 2 * time.Minute
-	regionFirst           = 20 * time.Second
-	regionMin             = 25 * time.Second
-	regionMax             = 60 * time.Second
-	silentShare           = 0.25 // of cuts that hang instead of resetting
+	shortCutMin = 20 * time.Second
+	shortCutMax = 200 * time.Second
+	longCutMin  = 400 * time.Second
+	longCutMax  = 30 * time.Minute
+	longShare   = 0.13
+	regionMin   = 4 * time.Minute
+	regionMax   = 10 * time.Minute
 )
 
-func newWeather(lines []*line, regions []string, rng *rand.Rand, report func(string)) *weather {
+func newWeather(lines []breakable, regions []string, rng *rand.Rand, report func(string)) *weather {
 	return &weather{lines: lines, regions: regions, rng: rng, report: report, until: make([]time.Time, len(lines))}
 }
 
-// run works until ctx ends, then restores every line.
-func (w *weather) run(ctx context.Context) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	w.nextRegion = time.Now().Add(regionFirst)
-	for {
-		select {
-		case <-ctx.Done():
-			for _, l := range w.lines {
-				l.restore()
-			}
-			return
-		case now := <-tick.C:
-			w.step(now, time.Second)
+// end brings back what is cut.
+func (w *weather) end() {
+	for i, l := range w.lines {
+		if !w.until[i].IsZero() {
+			w.until[i] = time.Time{}
+			l.restore()
 		}
 	}
 }
 
 // step restores what is due and draws the next cuts.
-func (w *weather) step(now time.Time, dt time.Duration) {
+func (w *weather) step(now time.Time) {
+	if w.last.IsZero() {
+		w.last, w.nextRegion = now, now.Add(w.every/6)
+	}
+	hours := now.Sub(w.last).Hours()
+	w.last = now
 	for i, l := range w.lines {
 		if !w.until[i].IsZero() {
 			if now.After(w.until[i]) {
@@ -67,14 +69,14 @@ func (w *weather) step(now time.Time, dt time.Duration) {
 			continue
 		}
 		switch r := w.rng.Float64(); {
-		case r < shortCutsPerStoreHour*dt.Hours():
+		case r < w.perHour*hours:
 			w.cut(i, now, w.between(shortCutMin, shortCutMax))
-		case r < (shortCutsPerStoreHour+longCutsPerStoreHour)*dt.Hours():
+		case r < (1+longShare)*w.perHour*hours:
 			w.cut(i, now, w.between(longCutMin, longCutMax))
 		}
 	}
-	if now.After(w.nextRegion) && len(w.lines) >= len(regions) {
-		w.nextRegion = now.Add(w.between(regionEvery/2, regionEvery))
+	if w.every > 0 && now.After(w.nextRegion) && len(w.lines) >= len(regions) {
+		w.nextRegion = now.Add(w.between(w.every/2, w.every))
 		w.regionOutage(now)
 	}
 }
@@ -84,17 +86,17 @@ func (w *weather) regionOutage(now time.Time) {
 	d := w.between(regionMin, regionMax)
 	n := 0
 	for i := range w.lines {
-		if w.regions[i] == name {
+		if w.regions[i] == name && w.until[i].IsZero() {
 			w.cut(i, now, d)
 			n++
 		}
 	}
-	w.report("outage: " + name + " (" + plural(n, "store") + ") is cut off for " + d.Round(time.Second).String())
+	w.report("outage: " + name + " (" + plural(n, "store") + ") is cut off for " + d.Round(time.Second).String() + " of the story")
 }
 
 func (w *weather) cut(i int, now time.Time, d time.Duration) {
 	w.until[i] = now.Add(d)
-	w.lines[i].cut(w.rng.Float64() < silentShare)
+	w.lines[i].cut(w.rng.Float64() < w.silent)
 }
 
 func (w *weather) between(lo, hi time.Duration) time.Duration {

@@ -7,12 +7,13 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
 
+	"tillwire/agent/link"
 	"tillwire/protocol"
 )
 
@@ -32,6 +33,23 @@ type fleetPlan struct {
 	Log       zerolog.Logger
 	Client    *http.Client // for tills; nil = one of its own
 	startMany int          // agents started at once
+
+	Elsewhere *elsewhere            // an aggregator that runs already; nil = one of our own
+	Warehouse bool                  // the aggregator knows a distribution centre
+	Now       func() time.Time      // the aggregator's clock; nil = the machine's
+	NowAt     func(i int) time.Time // an agent's; nil = the machine's
+	Warp      float64               // how fast these run, at most
+	Timing    link.Timing           // of agents; zero = simulatedTiming
+	Agent     string                // the agent's program, for the sample; "" = none
+	Sample    map[int]bool          // stores whose agent is a process
+}
+
+// elsewhere is an aggregator that somebody else runs.
+type elsewhere struct {
+	HTTP   string // base URL
+	Broker string // URL
+	Key    string // bearer key with the roles channel, feed, ops and admin; "" in development mode
+	CAFile string
 }
 
 // fleet is one aggregator and one real agent per place, in this process, over
@@ -43,9 +61,12 @@ type fleet struct {
 	Tills      []*till
 	Lines      []*line
 
-	log     zerolog.Logger
+	plan    fleetPlan
+	codec   *protocol.FrameCodec
 	client  *http.Client
-	program head
+	program head // nil where it runs elsewhere
+	hosts   []*host
+	serving context.Context // of all agents
 
 	cancelAgents context.CancelFunc
 	cancelHead   context.CancelFunc
@@ -61,21 +82,59 @@ type fleet struct {
 // startFleet starts everything and returns when every agent answers. The
 // programs live until stop.
 func startFleet(ctx context.Context, p fleetPlan) (*fleet, error) {
-	f := &fleet{log: p.Log, failed: make(chan struct{}), client: p.Client}
+	f := &fleet{plan: p, failed: make(chan struct{}), client: p.Client}
 	if f.client == nil {
 		f.client = newTillClient(len(p.Places))
 	}
 	headCtx, cancelHead := context.WithCancel(context.WithoutCancel(ctx))
 	agentCtx, cancelAgents := context.WithCancel(context.WithoutCancel(ctx))
 	f.cancelHead, f.cancelAgents = cancelHead, cancelAgents
-	if err := f.startAll(ctx, headCtx, agentCtx, p); err != nil {
+	f.serving = agentCtx
+	if err := f.startAll(ctx, headCtx); err != nil {
 		return nil, errors.Join(err, f.stop())
 	}
 	return f, nil
 }
 
-func (f *fleet) startAll(ctx, headCtx, agentCtx context.Context, p fleetPlan) error {
-	head, err := newHead(p)
+func (f *fleet) startAll(ctx, headCtx context.Context) error {
+	p := &f.plan
+	if err := f.startHead(ctx, headCtx); err != nil {
+		return err
+	}
+	var err error
+	if f.codec, err = protocol.NewFrameCodec(); err != nil {
+		return err
+	}
+	f.Tills = make([]*till, len(p.Places))
+	f.Lines = make([]*line, len(p.Places))
+	f.hosts = make([]*host, len(p.Places))
+	slots := make(chan struct{}, max(p.startMany, 8))
+	errs := make([]error, len(p.Places))
+	var wg sync.WaitGroup
+	for i := range p.Places {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			f.Lines[i] = newLine(nil)
+			errs[i] = f.startAgent(ctx, i)
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// startHead starts the aggregator, or asks the one elsewhere whether it is there.
+func (f *fleet) startHead(ctx, headCtx context.Context) error {
+	if e := f.plan.Elsewhere; e != nil {
+		f.Aggregator, f.MQTT = strings.TrimPrefix(strings.TrimPrefix(e.HTTP, "http://"), "https://"), e.Broker
+		f.Chain = newChain(f.Aggregator)
+		f.Chain.base, f.Chain.key = strings.TrimSuffix(e.HTTP, "/"), e.Key
+		if _, err := f.Chain.text(ctx, http.MethodGet, "/readyz", nil); err != nil {
+			return fmt.Errorf("%w: the aggregator at %s: %w", errNotReady, e.HTTP, err)
+		}
+		return nil
+	}
+	head, err := newHead(f.plan)
 	if err != nil {
 		return fmt.Errorf("make aggregator: %w", err)
 	}
@@ -86,55 +145,23 @@ func (f *fleet) startAll(ctx, headCtx, agentCtx context.Context, p fleetPlan) er
 	}
 	f.Aggregator, f.MQTT = head.HTTPAddr(), head.MQTTAddr()
 	f.Chain = newChain(f.Aggregator)
-	codec, err := protocol.NewFrameCodec()
-	if err != nil {
-		return err
-	}
-	f.Tills = make([]*till, len(p.Places))
-	f.Lines = make([]*line, len(p.Places))
-	slots := make(chan struct{}, max(p.startMany, 8))
-	errs := make([]error, len(p.Places))
-	var wg sync.WaitGroup
-	for i, pl := range p.Places {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			f.Lines[i] = newLine(nil)
-			f.Tills[i], errs[i] = f.startAgent(ctx, agentCtx, p, pl, f.Lines[i], codec)
-		})
-	}
-	wg.Wait()
-	return errors.Join(errs...)
-}
-
-func (f *fleet) startAgent(ctx, agentCtx context.Context, p fleetPlan, pl place, l *line, codec *protocol.FrameCodec) (*till, error) {
-	dir := filepath.Join(p.Dir, "agents", string(pl.Store))
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make folder of %s: %w", pl.Store, err)
-	}
-	a, err := newAgent(agentPlan{Store: pl.Store, Dir: dir, Broker: f.MQTT, Dial: l.Dial, Codec: codec, Log: p.Log})
-	if err != nil {
-		return nil, fmt.Errorf("make agent of %s: %w", pl.Store, err)
-	}
-	f.run(agentCtx, &f.agents, "agent of "+string(pl.Store), a)
-	if err := f.await(ctx, a); err != nil {
-		return nil, fmt.Errorf("start agent of %s: %w", pl.Store, err)
-	}
-	return &till{store: pl.Store, base: "http://" + a.HTTPAddr(), http: f.client}, nil
+	return nil
 }
 
 // run owns a program's goroutine; one that ends unasked fails the fleet.
 func (f *fleet) run(ctx context.Context, wg *sync.WaitGroup, name string, p program) {
-	wg.Go(func() {
-		err := p.Run(ctx)
-		if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
-			return
-		}
-		f.mu.Lock()
-		f.errs = append(f.errs, fmt.Errorf("%s ended: %w", name, cmpErr(err)))
-		f.mu.Unlock()
-		f.once.Do(func() { close(f.failed) })
-	})
+	wg.Go(func() { f.runOne(ctx, name, p) })
+}
+
+func (f *fleet) runOne(ctx context.Context, name string, p program) {
+	err := p.Run(ctx)
+	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
+		return
+	}
+	f.mu.Lock()
+	f.errs = append(f.errs, fmt.Errorf("%s ended: %w", name, cmpErr(err)))
+	f.mu.Unlock()
+	f.once.Do(func() { close(f.failed) })
 }
 
 // errNotReady is exit code 3.

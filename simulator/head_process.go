@@ -27,17 +27,7 @@ type headProcess struct {
 }
 
 // aggregatorBeside is the aggregator's program beside this one.
-func aggregatorBeside() (string, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return "", fmt.Errorf("find tillwire-aggregator: %w", err)
-	}
-	path := filepath.Join(filepath.Dir(self), "tillwire-aggregator"+filepath.Ext(self))
-	if _, err := os.Stat(path); err != nil {
-		return "", fmt.Errorf("find tillwire-aggregator: %w; `make build` puts the programs beside each other", err)
-	}
-	return path, nil
-}
+func aggregatorBeside() (string, error) { return programBeside("tillwire-aggregator") }
 
 func newHeadProcess(program, dir string, stores []aggregator.StoreConfig) (*headProcess, error) {
 	var b strings.Builder

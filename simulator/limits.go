@@ -6,6 +6,8 @@ import "time"
 // finite; none of them hides work that is owed.
 const (
 	StoresMax       = 4000             // agents in one process
+	SpeedMax        = 20_000           // of a story beside real time
+	truthReal       = 10 * time.Second // of real time are remembered too, at whatever pace
 	assortmentMax   = 160              // articles that one simulated store carries
 	basketLinesMax  = 40               // lines in one simulated basket
 	sessionLinesMax = 12               // lines in one simulated count
@@ -14,6 +16,7 @@ const (
 	tillBackoffMax  = 2 * time.Second
 	answerBytesMax  = 96 << 20 // any answer of the programs
 	settleMax       = 180 * time.Second
+	settlePerStore  = 60 * time.Millisecond // on top, each
 	stopMax         = 30 * time.Second
 	startMax        = 60 * time.Second // one program, from Run to Ready
 	cutOffMin       = 75 * time.Second // a till cut off from its agent posts at least this late (> LateTolerance)

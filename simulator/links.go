@@ -26,6 +26,34 @@ type line struct {
 	conns map[*lineConn]struct{}
 	cuts  int
 	since time.Time // the newest connection's beginning
+	shape shape
+}
+
+// shape is how bad a line is that works: each packet of the store waits, and pays
+// for its length. The zero shape is a good line.
+type shape struct {
+	Delay time.Duration
+	KBits int
+}
+
+// cost is how long a packet of n bytes takes.
+func (s shape) cost(n int) time.Duration {
+	if s.KBits == 0 {
+		return s.Delay
+	}
+	return s.Delay + time.Duration(n)*8*time.Millisecond/time.Duration(s.KBits)
+}
+
+func (l *line) reshape(s shape) {
+	l.mu.Lock()
+	l.shape = s
+	l.mu.Unlock()
+}
+
+func (l *line) shaped() shape {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.shape
 }
 
 // upSince is when the newest connection was made; zero: never.
@@ -56,7 +84,7 @@ func (l *line) Dial(ctx context.Context, network, addr string) (net.Conn, error)
 	if err != nil {
 		return nil, err
 	}
-	lc := &lineConn{Conn: c, line: l}
+	lc := &lineConn{Conn: c, line: l, closed: make(chan struct{})}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.down { // cut while dialling
@@ -133,6 +161,7 @@ type lineConn struct {
 	mu     sync.Mutex
 	silent bool
 	once   sync.Once
+	closed chan struct{}
 }
 
 func (c *lineConn) silence() {
@@ -167,6 +196,14 @@ func (c *lineConn) Write(b []byte) (int, error) {
 	if c.isSilent() {
 		return len(b), nil
 	}
+	if d := c.line.shaped().cost(len(b)); d > 0 {
+		t := time.NewTimer(d)
+		defer t.Stop()
+		select {
+		case <-c.closed:
+		case <-t.C:
+		}
+	}
 	return c.Conn.Write(b)
 }
 
@@ -175,6 +212,7 @@ func (c *lineConn) Close() error {
 		c.line.mu.Lock()
 		delete(c.line.conns, c)
 		c.line.mu.Unlock()
+		close(c.closed)
 	})
 	return c.Conn.Close()
 }

@@ -85,19 +85,21 @@ func TestSilentLineHangsUntilRestored(t *testing.T) {
 func TestWeatherBreaksAndHeals(t *testing.T) {
 	ps := places(40)
 	var lines []*line
+	var breakables []breakable
 	var names []string
 	for _, p := range ps {
 		lines = append(lines, newLine(echoNet(t)))
+		breakables = append(breakables, lines[len(lines)-1])
 		names = append(names, p.Region)
 	}
 	var said []string
-	w := newWeather(lines, names, rand.New(rand.NewPCG(1, 2)), func(s string) { said = append(said, s) })
+	w := newWeather(breakables, names, rand.New(rand.NewPCG(1, 2)), func(s string) { said = append(said, s) })
+	w.perHour, w.every, w.silent = 0.6, 20*time.Minute, 0.25
 	now := time.Unix(1_000_000, 0)
-	w.nextRegion = now.Add(regionFirst)
 	most, cuts := 0, 0
 	for range 1800 {
-		now = now.Add(time.Second)
-		w.step(now, time.Second)
+		now = now.Add(10 * time.Second)
+		w.step(now)
 		down := 0
 		for _, l := range lines {
 			if l.isDown() {
@@ -110,14 +112,12 @@ func TestWeatherBreaksAndHeals(t *testing.T) {
 		cuts += l.cutCount()
 	}
 	if cuts < 100 || cuts > 400 || most < 5 || most == len(lines) {
-		t.Errorf("in half an hour %d cuts, at most %d of 40 at once", cuts, most)
+		t.Errorf("in five hours %d cuts, at most %d of 40 at once", cuts, most)
 	}
 	if len(said) < 5 || !strings.Contains(said[0], "5 stores") {
 		t.Errorf("regions' outages: %q", said)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	w.run(ctx)
+	w.end()
 	for i, l := range lines {
 		if l.isDown() {
 			t.Errorf("line %d is still down after the end", i)

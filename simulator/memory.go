@@ -58,3 +58,22 @@ func residentOf(pid string) (now, peak int64, ok bool) {
 	}
 	return now, peak, now > 0
 }
+
+// cpuSeconds is processor time of this process so far; 0 where it is not told.
+func cpuSeconds() float64 {
+	b, err := os.ReadFile("/proc/self/stat")
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := bytes.Cut(b, []byte(") "))
+	f := bytes.Fields(rest)
+	if len(f) < 13 {
+		return 0
+	}
+	user, _ := strconv.ParseFloat(string(f[11]), 64)
+	system, _ := strconv.ParseFloat(string(f[12]), 64)
+	return (user + system) / clockTicks
+}
+
+// clockTicks per second are the unit of /proc on every Linux we know of.
+const clockTicks = 100

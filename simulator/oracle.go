@@ -14,6 +14,8 @@ import (
 // shelf. It knows no epochs, frames or cuts: a count is simply what was on the
 // shelf at a moment, and a movement happened before or after that moment.
 type oracle struct {
+	horizon time.Duration // how far back a late count may look
+
 	mu     sync.Mutex
 	stores map[protocol.StoreID]*truth
 }
@@ -30,6 +32,7 @@ type truth struct {
 	lastAt   time.Time
 	byKind   map[string]uint64
 	recorded uint64 // distinct documents
+	sweepAt  int    // movements remembered, above which old ones are looked for
 }
 
 // cell is one (store, SKU).
@@ -44,7 +47,12 @@ type movement struct {
 	delta protocol.Quantity
 }
 
-func newOracle() *oracle { return &oracle{stores: make(map[protocol.StoreID]*truth)} }
+// recentMin movements are remembered whatever their age.
+const recentMin = 512
+
+func newOracle() *oracle {
+	return &oracle{horizon: truthHorizon, stores: make(map[protocol.StoreID]*truth)}
+}
 
 func (o *oracle) store(s protocol.StoreID) *truth {
 	o.mu.Lock()
@@ -53,7 +61,7 @@ func (o *oracle) store(s protocol.StoreID) *truth {
 	if t == nil {
 		t = &truth{
 			seqs: make(map[uint64]struct{}), cells: make(map[protocol.SKU]*cell),
-			byKind: make(map[string]uint64),
+			byKind: make(map[string]uint64), sweepAt: recentMin,
 		}
 		o.stores[s] = t
 	}
@@ -96,6 +104,33 @@ func (o *oracle) record(s protocol.StoreID, d *document, seq uint64) {
 	t := o.store(s)
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.take(d)
+	t.forget(o.horizon)
+}
+
+// recordFed notes a document that a feed took: it has effects, and no seq that a
+// till was told of.
+func (o *oracle) recordFed(s protocol.StoreID, d *document) {
+	t := o.store(s)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.recorded++
+	t.byKind[d.kind]++
+	t.take(d)
+}
+
+// onHand is one cell's truth now.
+func (o *oracle) onHand(s protocol.StoreID, sku protocol.SKU) protocol.Quantity {
+	t := o.store(s)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if c := t.cells[sku]; c != nil {
+		return c.sum
+	}
+	return 0
+}
+
+func (t *truth) take(d *document) {
 	for _, e := range d.effects {
 		if e.Count {
 			t.count(e.SKU, d.at, e.Delta)
@@ -106,7 +141,6 @@ func (o *oracle) record(s protocol.StoreID, d *document, seq uint64) {
 	if d.at.After(t.lastAt) {
 		t.lastAt = d.at
 	}
-	t.forget()
 }
 
 // move adds a movement, unless the shelf was counted after it: then the count
@@ -144,13 +178,14 @@ func (t *truth) cell(sku protocol.SKU) *cell {
 }
 
 // forget drops movements that no count can still ask about.
-func (t *truth) forget() {
-	if len(t.recent) < 4096 {
+func (t *truth) forget(horizon time.Duration) {
+	if len(t.recent) < t.sweepAt {
 		return
 	}
-	limit := t.lastAt.Add(-truthHorizon)
+	limit := t.lastAt.Add(-horizon)
 	kept := slices.DeleteFunc(t.recent, func(m movement) bool { return m.at.Before(limit) })
 	t.recent = kept
+	t.sweepAt = max(recentMin, 2*len(kept))
 }
 
 // shelf is one row of the truth, for comparing.
@@ -193,6 +228,7 @@ func (o *oracle) names() []protocol.StoreID {
 type tally struct {
 	Documents uint64 // distinct, acknowledged
 	Head      uint64 // highest seq given
+	Floor     uint64 // every seq up to here was given
 	Missing   uint64 // seqs below Head that nobody was told of
 	Reused    int
 	Repeats   uint64
@@ -207,7 +243,7 @@ func (o *oracle) tally(s protocol.StoreID) tally {
 		head = max(head, q)
 	}
 	return tally{
-		Documents: t.recorded, Head: head, Missing: head - t.floor - uint64(len(t.seqs)),
+		Documents: t.recorded, Head: head, Floor: t.floor, Missing: head - t.floor - uint64(len(t.seqs)),
 		Reused: t.reused, Repeats: t.repeats,
 	}
 }

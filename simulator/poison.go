@@ -7,9 +7,9 @@ import (
 )
 
 // poison makes a document that must be refused, and never journaled.
-func poison(s *shop, rng *rand.Rand) (kind string, body []byte) {
+func poison(s *shop, at time.Time, rng *rand.Rand) (kind string, body []byte) {
 	id := fmt.Sprintf("%s-BAD-%016x", s.Store, rng.Uint64())
-	now := tillTime(time.Now())
+	now := tillTime(at)
 	good := string(s.goods.articles[0].SKU)
 	wrong := []byte(good)
 	wrong[len(wrong)-1] = '0' + (wrong[len(wrong)-1]-'0'+1)%10

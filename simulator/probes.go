@@ -18,11 +18,12 @@ import (
 type probes struct {
 	fleet  *fleet
 	oracle *oracle
-	places []place
+	crew   *crew
 
 	mu    sync.Mutex
 	taken []time.Duration
-	slow  int // gave up
+	fresh []time.Duration // since somebody looked
+	slow  int             // gave up
 }
 
 const (
@@ -51,14 +52,13 @@ func probeSKU() protocol.SKU {
 // wait for the same number.
 func (p *probes) run(hard, ctx context.Context, seed uint64) {
 	var wg sync.WaitGroup
-	for k := range min(probers, len(p.places)) {
+	for k := range min(probers, len(p.crew.shops)) {
 		wg.Go(func() {
 			rng := rand.New(rand.NewPCG(seed, 0x70726f6265+uint64(k)))
-			sums := map[int]protocol.Quantity{}
 			for n := 0; pause(ctx, probeEvery); n++ {
-				i := k + probers*rng.IntN((len(p.places)-k+probers-1)/probers)
+				i := k + probers*rng.IntN((len(p.crew.shops)-k+probers-1)/probers)
 				if !p.fleet.Lines[i].isDown() {
-					p.probe(hard, ctx, i, fmt.Sprintf("%s-PROBE-%d-%06d", p.places[i].Store, k, n), sums)
+					p.probe(hard, ctx, i, fmt.Sprintf("%s-PROBE-%d-%06d", p.crew.shops[i].shop.Store, k, n))
 				}
 			}
 		})
@@ -66,31 +66,43 @@ func (p *probes) run(hard, ctx context.Context, seed uint64) {
 	wg.Wait()
 }
 
-func (p *probes) probe(hard, ctx context.Context, i int, id string, sums map[int]protocol.Quantity) {
-	t, line := p.fleet.Tills[i], p.fleet.Lines[i]
-	now := time.Now()
+// sell rings up one probe, while nobody takes stock.
+func (p *probes) sell(hard context.Context, w *worker, id string) bool {
+	w.floor.Lock()
+	defer w.floor.Unlock()
+	now := w.now()
 	sku := probeSKU()
 	d := &document{
-		kind: kindSale, at: now, DocumentID: id, Register: "P01", OccurredAt: tillTime(now),
+		kind: kindSale, at: now.Truncate(time.Microsecond), DocumentID: id, Register: "P01", OccurredAt: tillTime(now),
 		Lines:   []docLine{{Line: 1, SKU: string(sku), Quantity: protocol.Units(1)}},
 		effects: []effect{{SKU: sku, Delta: -protocol.Units(1)}},
 	}
-	cuts := line.cutCount()
-	a, err := t.post(hard, d)
+	a, err := w.till.post(hard, d)
 	if err != nil {
-		return // the crew meets the same trouble, and says so
+		return false // the crew meets the same trouble, and says so
 	}
-	p.oracle.record(t.store, d, a.Seq)
-	sums[i] -= protocol.Units(1)
+	p.oracle.record(w.till.store, d, a.Seq)
+	return true
+}
+
+func (p *probes) probe(hard, ctx context.Context, i int, id string) {
+	w, line := p.crew.shops[i], p.fleet.Lines[i]
+	cuts, began := line.cutCount(), time.Now()
+	if !p.sell(hard, w, id) {
+		return
+	}
+	want := p.oracle.onHand(w.till.store, probeSKU())
 	for pause(ctx, probePoll) {
-		got, _, err := p.fleet.Chain.availability(ctx, sku, t.store)
-		took := time.Since(now)
+		got, _, err := p.fleet.Chain.availability(ctx, probeSKU(), w.till.store)
+		took := time.Since(began)
 		switch {
 		case line.isDown() || line.cutCount() != cuts:
 			return
-		case err == nil && got == sums[i]:
+		case err == nil && got == want:
 			p.note(took)
 			return
+		case p.oracle.onHand(w.till.store, probeSKU()) != want:
+			return // somebody took stock meanwhile
 		case took > probeMax:
 			p.mu.Lock()
 			p.slow++
@@ -106,6 +118,23 @@ func (p *probes) note(d time.Duration) {
 	if len(p.taken) < latenciesMax {
 		p.taken = append(p.taken, d)
 	}
+	if len(p.fresh) < latenciesMax {
+		p.fresh = append(p.fresh, d)
+	}
+}
+
+// recent are the percentiles since the last call.
+func (p *probes) recent() (p50, p99 float64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := len(p.fresh)
+	if n == 0 {
+		return 0, 0
+	}
+	slices.Sort(p.fresh)
+	p50, p99 = float64(p.fresh[n/2].Microseconds())/1000, float64(p.fresh[n*99/100].Microseconds())/1000
+	p.fresh = p.fresh[:0]
+	return p50, p99
 }
 
 func (p *probes) result() EndToEnd {

@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,7 @@ import (
 type result struct {
 	Kind   string        `json:"kind"`
 	Demo   *DemoResult   `json:"demo,omitempty"`
+	Fleet  *FleetResult  `json:"fleet,omitempty"`
 	Replay *ReplayResult `json:"replay,omitempty"`
 	Bench  *BenchResult  `json:"bench,omitempty"`
 
@@ -25,6 +27,8 @@ func (r *result) print(w io.Writer) {
 	switch {
 	case r.Demo != nil:
 		r.Demo.Print(w)
+	case r.Fleet != nil:
+		r.Fleet.Print(w)
 	case r.Replay != nil:
 		r.Replay.Print(w)
 	case r.Bench != nil:
@@ -65,10 +69,10 @@ func readResult(file string) (*result, error) {
 	}
 	var r result
 	if err := json.Unmarshal(b, &r); err != nil {
-		return nil, fmt.Errorf("read %s: %w; it must be the JSON that bench, compare, replay or demo stored with --out", file, err)
+		return nil, fmt.Errorf("read %s: %w; it must be the JSON that bench, compare, fleet, replay or demo stored with --out", file, err)
 	}
-	if r.Demo == nil && r.Replay == nil && r.Bench == nil && r.Compared == nil {
-		return nil, fmt.Errorf("read %s: it holds no result of bench, compare, replay or demo", file)
+	if r.Demo == nil && r.Fleet == nil && r.Replay == nil && r.Bench == nil && r.Compared == nil {
+		return nil, fmt.Errorf("read %s: it holds no result of bench, compare, fleet, replay or demo", file)
 	}
 	return &r, nil
 }
@@ -76,6 +80,7 @@ func readResult(file string) (*result, error) {
 func (t *Terminal) report(_, _ context.Context, args []string) error {
 	fs := flag.NewFlagSet("report", flag.ContinueOnError)
 	asJSON := fs.Bool("json", false, "print as JSON")
+	html := fs.String("html", "", "draw a fleet's or a demo's page into this `file`")
 	files, err := t.parse(fs, args, 1)
 	if err != nil {
 		return err
@@ -86,6 +91,13 @@ func (t *Terminal) report(_, _ context.Context, args []string) error {
 	}
 	if err != nil {
 		return err
+	}
+	if *html != "" {
+		run := cmp.Or(r.Fleet, r.Demo)
+		if run == nil {
+			return usageError{"--html draws results of fleet and demo only"}
+		}
+		return writeFile(*html, run.HTML())
 	}
 	return t.deliver(*r, *asJSON, "", true)
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tillwire/protocol"
+	"tillwire/simulator/scenario"
 )
 
 // shop makes up what happens in one store: customers, deliveries, theft, and
@@ -13,11 +14,13 @@ import (
 // goroutine, one document at a time, so that "before" and "after" are plain.
 type shop struct {
 	place
-	goods *assortment
-	rng   *rand.Rand
-	peers []protocol.StoreID // transfers go to these
+	goods  *assortment
+	habits scenario.Shop
+	rng    *rand.Rand
+	peers  []protocol.StoreID // transfers go to these
 
 	shelf    []protocol.Quantity // true, by index in goods
+	boxed    []protocol.Quantity // picked for orders: in the house, but nobody can buy it
 	low      []int               // articles to order
 	number   int                 // of the last document
 	last     time.Time           // of the last document, strictly rising
@@ -27,24 +30,31 @@ type shop struct {
 
 	cutOffUntil time.Time // the kiosk till cannot reach its agent until then
 	withheld    []*document
+
+	uploadEvery time.Duration // an old POS keeps all sales and hands them over so often; 0: a modern one
+	uploadDue   time.Time
+	rush        rush // what is stormed just now
 }
 
-// Shares of what happens, in thousandths of events; the rest are sales.
+// rush is a flash sale as a till sees it: a share of the baskets is for a few
+// articles alone.
+type rush struct {
+	share    float64
+	articles int
+}
+
 const (
-	perMilleReturn     = 25
-	perMilleVoid       = 12
-	perMilleCount      = 10
-	perMilleAdjustment = 6
-	perMilleTransfer   = 5
-	perMilleTheft      = 20
-	perMilleCutOff     = 2
-	kioskShare         = 0.3
-	soldKept           = 24
-	withheldMax        = 24
+	kioskShare  = 0.3
+	soldKept    = 24
+	withheldMax = 24
 )
 
 func newShop(p place, goods *assortment, rng *rand.Rand, peers []protocol.StoreID) *shop {
-	return &shop{place: p, goods: goods, rng: rng, peers: peers, shelf: make([]protocol.Quantity, len(goods.articles))}
+	n := len(goods.articles)
+	return &shop{
+		place: p, goods: goods, habits: scenario.Default().Shop, rng: rng, peers: peers,
+		shelf: make([]protocol.Quantity, n), boxed: make([]protocol.Quantity, n),
+	}
 }
 
 // open is the first delivery: every article, enough for a while.
@@ -67,7 +77,8 @@ func (s *shop) next(now time.Time) *document {
 	if len(s.low) > 0 {
 		return s.delivery(now)
 	}
-	if s.rng.IntN(1000) < perMilleTheft {
+	h := &s.habits
+	if s.rng.IntN(1000) < h.Thefts {
 		k := s.goods.pick()
 		s.shelf[k] = max(0, s.shelf[k]-protocol.Units(1))
 	}
@@ -76,11 +87,11 @@ func (s *shop) next(now time.Time) *document {
 		share int
 		make  func(time.Time) *document
 	}{
-		{perMilleReturn, s.bringBack},
-		{perMilleVoid, s.void},
-		{perMilleCount, s.count},
-		{perMilleAdjustment, s.adjust},
-		{perMilleTransfer, s.sendAway},
+		{h.Returns, s.bringBack},
+		{h.Voids, s.void},
+		{h.Counts, s.count},
+		{h.Adjustments, s.adjust},
+		{h.Transfers, s.sendAway},
 	} {
 		if r < c.share {
 			looked := s.counting
@@ -119,9 +130,13 @@ func (s *shop) moveLine(d *document, k int, q, delta protocol.Quantity) {
 // sell is one basket; an article may stand in it twice, as it does on receipts.
 func (s *shop) sell(now time.Time) *document {
 	d := s.begin(kindSale, now)
-	n := min(basketLinesMax, 1+int(s.rng.ExpFloat64()*7))
+	n := min(basketLinesMax, 1+int(s.rng.ExpFloat64()*(s.habits.Lines-1)))
+	pick := s.goods.pick
+	if s.rng.Float64() < s.rush.share && s.rush.articles > 0 {
+		n, pick = 1+s.rng.IntN(2), func() int { return s.rng.IntN(min(s.rush.articles, len(s.shelf))) }
+	}
 	for range n {
-		k := s.goods.pick()
+		k := pick()
 		q := min(s.goods.amount(k), s.shelf[k])
 		if q <= 0 {
 			s.low = append(s.low, k)
@@ -142,7 +157,11 @@ func (s *shop) sell(now time.Time) *document {
 // cutOff decides whether a sale is rung up on a till that cannot reach the
 // agent now: it is withheld, and posted late.
 func (s *shop) cutOff(d *document) {
-	if s.rng.IntN(1000) < perMilleCutOff && d.at.After(s.cutOffUntil.Add(cutOffMax)) && s.counting == nil {
+	if s.uploadEvery > 0 {
+		s.withheld = append(s.withheld, d)
+		return
+	}
+	if s.rng.IntN(1000) < s.habits.CutOffs && d.at.After(s.cutOffUntil.Add(cutOffMax)) && s.counting == nil {
 		s.cutOffUntil = d.at.Add(cutOffMin + time.Duration(s.rng.Int64N(int64(cutOffMax-2*cutOffMin))))
 	}
 	if d.at.Before(s.cutOffUntil) && len(s.withheld) < withheldMax && s.rng.Float64() < kioskShare {
@@ -169,10 +188,29 @@ func (s *shop) backlog(now time.Time) (out []*document) {
 		out = append(out, s.counting)
 		s.counting = nil
 	}
+	if s.uploadEvery > 0 {
+		return append(out, s.upload(now)...)
+	}
 	if n := len(s.withheld); n > 0 && now.After(s.cutOffUntil) && now.Sub(s.withheld[n-1].at) >= cutOffMin {
 		out = append(out, s.withheld...)
 		s.withheld = nil
 	}
+	return out
+}
+
+// upload is what an old POS hands over when its time has come: all but the newest
+// receipts, which are not late for sure.
+func (s *shop) upload(now time.Time) []*document {
+	if now.Before(s.uploadDue) {
+		return nil
+	}
+	s.uploadDue = now.Add(s.uploadEvery)
+	n := 0
+	for n < len(s.withheld) && now.Sub(s.withheld[n].at) >= cutOffMin {
+		n++
+	}
+	out := s.withheld[:n:n]
+	s.withheld = append([]*document(nil), s.withheld[n:]...)
 	return out
 }
 
@@ -225,7 +263,7 @@ func (s *shop) void(now time.Time) *document {
 // are late for sure: an agent that hears of a sale within the minute takes the
 // order of hearing, and so would the person with the clipboard.
 func (s *shop) count(now time.Time) *document {
-	if s.counting != nil || now.Before(s.cutOffUntil) || len(s.withheld) > 0 {
+	if !s.mayCount(now) {
 		return nil
 	}
 	d := s.begin(kindCount, now)
@@ -237,14 +275,36 @@ func (s *shop) count(now time.Time) *document {
 			continue
 		}
 		seen[k] = true
-		a := s.goods.articles[k]
-		d.Lines = append(d.Lines, docLine{
-			Line: len(d.Lines) + 1, SKU: string(a.SKU), Quantity: s.shelf[k], UOM: a.uom(), CountedAt: d.OccurredAt,
-		})
-		d.effects = append(d.effects, effect{SKU: a.SKU, Delta: s.shelf[k], Count: true})
+		s.look(d, k)
 	}
 	s.counting, s.countDue = d, now.Add(time.Duration(s.rng.Int64N(int64(countLagMax))))
 	return nil
+}
+
+// mayCount tells whether what is on the shelf now can be told from what was: not
+// while sales are withheld, nor while the shop's clock stands before its last
+// document.
+func (s *shop) mayCount(now time.Time) bool {
+	return s.counting == nil && !now.Before(s.cutOffUntil) && len(s.withheld) == 0 && !now.Before(s.last)
+}
+
+// look adds one shelf as it is seen.
+func (s *shop) look(d *document, k int) {
+	a, q := s.goods.articles[k], s.shelf[k]+s.boxed[k]
+	d.Lines = append(d.Lines, docLine{Line: len(d.Lines) + 1, SKU: string(a.SKU), Quantity: q, UOM: a.uom(), CountedAt: d.OccurredAt})
+	d.effects = append(d.effects, effect{SKU: a.SKU, Delta: q, Count: true})
+}
+
+// countAll is the stock-take: every shelf, in one document. What else the chain
+// believes to be here is nothing.
+func (s *shop) countAll(now time.Time) *document {
+	d := s.begin(kindCount, now)
+	d.Scope, d.Session = "full", d.DocumentID
+	for k := range s.shelf {
+		s.look(d, k)
+	}
+	d.effects = append(d.effects, effect{SKU: probeSKU(), Count: true})
+	return d
 }
 
 func (s *shop) adjust(now time.Time) *document {
@@ -307,10 +367,8 @@ func (s *shop) receive(out *document, from protocol.StoreID, now time.Time) *doc
 }
 
 func (s *shop) index(sku protocol.SKU) int {
-	for k, a := range s.goods.articles {
-		if a.SKU == sku {
-			return k
-		}
+	if k, ok := s.carries(sku); ok {
+		return k
 	}
 	panic("simulator: " + string(s.Store) + " does not carry " + string(sku)) //nolint:forbidigo // a shop only sells its own goods
 }

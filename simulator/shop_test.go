@@ -54,8 +54,8 @@ func TestOracleKnowsTheShelf(t *testing.T) {
 			}
 			missing += diff
 		}
-		if missing == 0 || missing > protocol.Units(4000*perMilleTheft/1000*2) {
-			t.Errorf("seed %d: %s units differ; about %d were stolen", seed, missing, 4000*perMilleTheft/1000)
+		if missing == 0 || missing > protocol.Units(4000*int64(s.habits.Thefts)/1000*2) {
+			t.Errorf("seed %d: %s units differ; about %d were stolen", seed, missing, 4000*s.habits.Thefts/1000)
 		}
 		for _, k := range []string{kindSale, kindReturn, kindVoid, kindCount, kindReceipt, kindAdjustment, kindTransfer} {
 			if kinds[k] == 0 {
@@ -99,7 +99,7 @@ func TestShopSpeaksTheContract(t *testing.T) {
 		}
 	}
 	for range 200 {
-		kind, body := poison(s, rng)
+		kind, body := poison(s, time.Now(), rng)
 		if _, p := protocol.DecodeDocument(body, protocol.Source{Store: s.Store, Kind: protocol.ParseKind(kind)}); p == nil {
 			t.Fatalf("poison is taken: %s", body)
 		} else if p.Status/100 != 4 {

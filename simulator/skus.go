@@ -2,9 +2,12 @@ package simulator
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
+	"slices"
 
 	"tillwire/protocol"
+	"tillwire/simulator/scenario"
 )
 
 // article is one thing on the shelves.
@@ -40,27 +43,51 @@ func articles(n int) []article {
 // and a Zipf sampler over it: few articles make most of the lines.
 type assortment struct {
 	articles []article
-	zipf     *rand.Zipf
+	fame     popularity
 	rng      *rand.Rand
+}
+
+// popularity is how often the articles of an assortment are bought: the sums of
+// 1/k^s up to each rank, as shares. Stores of one size share it.
+type popularity []float64
+
+func newPopularity(n int, s float64) popularity {
+	p, sum := make(popularity, n), 0.0
+	for k := range p {
+		sum += math.Pow(float64(k+1), -s)
+		p[k] = sum
+	}
+	for k := range p {
+		p[k] /= sum
+	}
+	return p
 }
 
 // newAssortment picks n of all: the chain's top half everywhere, the rest by
 // the store's own taste.
 func newAssortment(all []article, n int, rng *rand.Rand) *assortment {
-	n = min(n, len(all), assortmentMax)
-	a := &assortment{articles: make([]article, 0, n), rng: rng}
+	return newAssortmentOf(all, newPopularity(min(n, len(all), assortmentMax), scenario.ZipfFitted), rng)
+}
+
+func newAssortmentOf(all []article, fame popularity, rng *rand.Rand) *assortment {
+	n := len(fame)
+	a := &assortment{articles: make([]article, 0, n), fame: fame, rng: rng}
 	common := n / 2
 	a.articles = append(a.articles, all[:common]...)
 	rest := rng.Perm(len(all) - common)
 	for _, k := range rest[:n-common] {
 		a.articles = append(a.articles, all[common+k])
 	}
-	a.zipf = rand.NewZipf(rng, 1.15, 4, uint64(n-1))
 	return a
 }
 
 // pick draws the index of one article.
-func (a *assortment) pick() int { return int(a.zipf.Uint64()) }
+func (a *assortment) pick() int { return a.fame.pick(a.rng) }
+
+func (p popularity) pick(rng *rand.Rand) int {
+	k, _ := slices.BinarySearch(p, rng.Float64())
+	return min(k, len(p)-1)
+}
 
 // amount draws what a customer takes of it.
 func (a *assortment) amount(k int) protocol.Quantity {

@@ -55,6 +55,11 @@ func commands() []command {
 			"tillwire-simulator demo --stores 40 --for 1m", (*Terminal).demo,
 		},
 		{
+			"fleet", fleetUsage,
+			"run real agents through a story (an ordinary Saturday, Black Friday, a region's outage, …) at any speed; prove what arrived, and report it as one HTML page; `fleet --help` tells more",
+			"tillwire-simulator fleet --scenario saturday --out results", (*Terminal).fleet,
+		},
+		{
 			"replay", "[NAME=]FILE… [--source auto|completejourney|uci|ncr] [--speed N|max] [--late DIST] [--order arrival|reverse|shuffle] [--outages N] [--duplicates P] [--json]",
 			"play files of real sales through real agents, late, twice and in any order as asked, and compare the chain's stock with the plain sum of the files",
 			"tillwire-simulator replay completejourney-sample.csv.zst uci.csv.zst --outages 50 --duplicates 0.02 --late exp:2h@0.2", (*Terminal).replay,
@@ -85,7 +90,7 @@ func commands() []command {
 			"tillwire-simulator compare /tmp/old/bin bin --only merge,reads", (*Terminal).compare,
 		},
 		{
-			"report", "FILE.json", "print a stored result of bench, replay or demo again",
+			"report", "FILE.json [--html FILE.html] [--json]", "print a stored result of fleet, bench, replay or demo again, or draw a fleet's page anew",
 			"tillwire-simulator report simulator/results/latest.json", (*Terminal).report,
 		},
 		{
@@ -153,11 +158,11 @@ func (t *Terminal) help(w io.Writer) {
 	_, _ = fmt.Fprint(w, `  help
       this text
 
-Flags of demo and replay also stand in a TOML file (--config FILE) and in the
+Flags of demo, fleet and replay also stand in a TOML file (--config FILE) and in the
 environment: TILLWIRE_STORES, TILLWIRE_SEED, TILLWIRE_DATA_DIR,
 TILLWIRE_HTTP_LISTEN, TILLWIRE_LOG_LEVEL.
 
-Exit codes: 0 ok, and for demo and replay: nothing lost, doubled or wrong;
+Exit codes: 0 ok, and for demo, fleet and replay: nothing lost, doubled or wrong;
 1 failed; 2 usage; 3 a program did not get ready.
 `)
 }
@@ -193,6 +198,9 @@ func (t *Terminal) parse(fs *flag.FlagSet, args []string, operands int) ([]strin
 	for {
 		if err := fs.Parse(args); err != nil {
 			if errors.Is(err, flag.ErrHelp) {
+				if fs.Name() == "fleet" {
+					_, _ = io.WriteString(t.Stdout, fleetHelp)
+				}
 				fs.SetOutput(t.Stdout)
 				fs.PrintDefaults()
 				return nil, err

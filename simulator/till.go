@@ -86,16 +86,22 @@ func (t *till) insist(ctx context.Context, p, contentType string, body []byte) (
 
 // send makes one request; every status but 2xx is a *refusal.
 func (t *till) send(ctx context.Context, p, contentType string, body []byte) ([]byte, error) {
+	return t.do(ctx, http.MethodPost, p, contentType, body)
+}
+
+func (t *till) do(ctx context.Context, method, p, contentType string, body []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, tillTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, t.base+p, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, t.base+p, bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("make request: %w", err)
 	}
-	req.Header.Set("Content-Type", contentType)
+	if contentType != "" {
+		req.Header.Set("Content-Type", contentType)
+	}
 	resp, err := t.http.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("post to %s: %w", t.store, err)
+		return nil, fmt.Errorf("ask agent of %s: %w", t.store, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	b, err := io.ReadAll(io.LimitReader(resp.Body, answerBytesMax))

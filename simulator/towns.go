@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"cmp"
 	"fmt"
 
 	"tillwire/protocol"
@@ -34,7 +35,9 @@ type place struct {
 
 // places names n stores. Ranks of size are spread over the regions, so that a
 // region's outage takes large and small stores.
-func places(n int) []place {
+func places(n int) []place { return placesNamed("S", n) }
+
+func placesNamed(prefix string, n int) []place {
 	out := make([]place, n)
 	for i := range out {
 		r := regions[i%len(regions)]
@@ -47,7 +50,7 @@ func places(n int) []place {
 				name = fmt.Sprintf("%s %d", name, lap+1)
 			}
 		}
-		out[i] = place{Store: protocol.StoreID(fmt.Sprintf("S%04d", i+1)), Name: name, Region: r.Name}
+		out[i] = place{Store: protocol.StoreID(fmt.Sprintf("%s%04d", cmp.Or(prefix, "S"), i+1)), Name: name, Region: r.Name}
 	}
 	return out
 }

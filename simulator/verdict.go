@@ -24,12 +24,17 @@ type Verdict struct {
 	Cells      int    `json:"cells"`      // (store, SKU) pairs compared
 	// Explained cells were asked for their movements; Unexplained are those
 	// whose movements do not add up to the truth, or name a document twice.
-	Explained   int    `json:"explained"`
-	Unexplained int    `json:"unexplained"`
-	Repeats     uint64 `json:"repeats"` // documents that tills sent again on purpose
-	Diffs       []Diff `json:"diffs,omitempty"`
-	Faults      string `json:"faults,omitempty"` // the first broken promise seen on the way
-	Drained     bool   `json:"drained"`
+	Explained   int `json:"explained"`
+	Unexplained int `json:"unexplained"`
+	// Orders are those of the web shop. Wrong ones ended in a state that nobody
+	// brought about; leaked are cells that hold stock back for nobody, or too little.
+	Orders       int    `json:"orders,omitempty"`
+	OrdersWrong  int    `json:"orders_wrong,omitempty"`
+	OrdersLeaked int    `json:"orders_leaked,omitempty"`
+	Repeats      uint64 `json:"repeats"` // documents that tills sent again on purpose
+	Diffs        []Diff `json:"diffs,omitempty"`
+	Faults       string `json:"faults,omitempty"` // the first broken promise seen on the way
+	Drained      bool   `json:"drained"`
 
 	off protocol.Quantity // Σ (got − want) over all cells
 }
@@ -45,7 +50,8 @@ type Diff struct {
 
 // OK is the only way to exit code 0.
 func (v *Verdict) OK() bool {
-	return v.Drained && v.Lost == 0 && v.Duplicated == 0 && v.Diverged == 0 && v.Unexplained == 0 && v.Faults == ""
+	return v.Drained && v.Lost == 0 && v.Duplicated == 0 && v.Diverged == 0 && v.Unexplained == 0 &&
+		v.OrdersWrong == 0 && v.OrdersLeaked == 0 && v.Faults == ""
 }
 
 // settle waits until the ledger's marks reach what the oracle was told, for at
@@ -189,6 +195,9 @@ func (v *Verdict) print(w io.Writer) {
 	p("duplicated", grouped(v.Duplicated), "though tills sent "+plural(int(v.Repeats), "document")+" again on purpose")
 	p("diverged", grouped(v.Diverged), "of "+grouped(v.Cells)+" SKU-stores compared with the simulator's truth")
 	p("unexplained", grouped(v.Unexplained), "of "+plural(v.Explained, "number")+" asked for their movements")
+	if v.Orders > 0 {
+		p("orders wrong", grouped(v.OrdersWrong), "of "+plural(v.Orders, "web order")+" at its end; "+plural(v.OrdersLeaked, "cell")+" held back for nobody")
+	}
 	for _, d := range v.Diffs {
 		if d.SKU == "" {
 			_, _ = fmt.Fprintf(w, "    %s: %s\n", d.Store, d.What)

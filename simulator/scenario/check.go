@@ -81,7 +81,7 @@ func (w *Web) check(want func(bool, string, ...any)) {
 var needs = map[string]struct{ needs, takes []string }{
 	"outage":    {[]string{"lasts"}, []string{"silent"}},
 	"brownout":  {[]string{"lasts"}, []string{"delay", "kbits", "per_hour"}},
-	"weather":   {[]string{"lasts", "per_hour"}, []string{"silent"}},
+	"weather":   {[]string{"lasts", "per_hour"}, []string{"silent", "every"}},
 	"clock":     {[]string{"lasts", "shift"}, []string{"every"}},
 	"upgrade":   {[]string{"version"}, []string{"lasts"}},
 	"late":      {[]string{"lasts", "every"}, nil},

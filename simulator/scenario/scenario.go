@@ -87,7 +87,7 @@ type Fault struct {
 	KBits   int      `toml:"kbits" help:"brownout: bandwidth of a store's line in kbit/s of real time"`
 	PerHour float64  `toml:"per_hour" help:"brownout, weather: cuts of some seconds per store and hour of the story"`
 	Shift   Duration `toml:"shift" help:"clock: by how much a store's clock is wrong at most, either way"`
-	Every   Duration `toml:"every" help:"clock: how often it jumps anew; late: how often a store uploads"`
+	Every   Duration `toml:"every" help:"clock: how often it jumps anew; late: how often a store uploads; weather: how often a whole region fails for some minutes"`
 	Share   float64  `toml:"share" help:"poison: bad documents beside good ones, e.g. 0.3"`
 	Version string   `toml:"version" help:"upgrade: what the agents call themselves after their restart"`
 }

@@ -1,0 +1,64 @@
+package simulator
+
+import (
+	"testing"
+	"time"
+)
+
+func TestRunClockNeverGoesBack(t *testing.T) {
+	start := time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC)
+	c := newRunClock(start, 60, false)
+	last := c.story()
+	for i := range 2000 {
+		if i%7 == 0 {
+			c.setRate(float64(1 + i%900))
+		}
+		now := c.stamp()
+		if now.Before(last) {
+			t.Fatalf("went back from %s to %s", last, now)
+		}
+		last = now
+	}
+	later := start.Add(100 * time.Hour)
+	c.skipTo(later)
+	c.skipTo(start) // no way back
+	if got := c.story(); got.Before(later) {
+		t.Errorf("story stands at %s after a jump to %s", got, later)
+	}
+	if m := newRunClock(start, 60, true); time.Since(m.stamp()) > time.Minute || m.story().Before(start) {
+		t.Error("a clock for processes does not tell the machine's time")
+	}
+	c.setRate(120)
+	if d := c.real(time.Hour); d != 30*time.Second {
+		t.Errorf("an hour at 120 takes %s", d)
+	}
+}
+
+func TestPacerFindsTheLimit(t *testing.T) {
+	c := newRunClock(time.Unix(0, 0), 100, false)
+	p := pacer{clock: c, most: 1000}
+	for range 40 {
+		p.step(0, 0)
+	}
+	if c.rate() != 1000 {
+		t.Errorf("a bored machine runs at %g", c.rate())
+	}
+	p.step(time.Second, 0)
+	if c.rate() != 750 {
+		t.Errorf("late tills: %g", c.rate())
+	}
+	p.step(0, 10)
+	if got := c.rate(); got != 562.5 {
+		t.Errorf("a backlog on lines that are up: %g", got)
+	}
+	p.step(100*time.Millisecond, 0)
+	if got := c.rate(); got != 562.5 {
+		t.Errorf("neither late nor bored: %g", got)
+	}
+	for range 60 {
+		p.step(time.Second, 0)
+	}
+	if c.rate() != 1 {
+		t.Errorf("slower than life: %g", c.rate())
+	}
+}
