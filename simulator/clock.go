@@ -70,33 +70,43 @@ func (c *runClock) real(story time.Duration) time.Duration {
 	return time.Duration(float64(story) / c.rate())
 }
 
-// pacer finds the pace at which the machine keeps up: it slows down where tills
-// or live lines fall behind, and speeds up where they are bored.
+// pacer finds the pace at which the machine keeps up. It cruises as fast as tills
+// and live lines allow, and all but holds the story where they have fallen behind
+// it, until they have caught up.
 type pacer struct {
-	clock *runClock
-	most  float64
+	clock  *runClock
+	most   float64
+	cruise float64
+	held   bool
 }
 
 const (
-	paceEvery    = 250 * time.Millisecond
-	paceLate     = 300 * time.Millisecond // tills later than this: the machine is at its limit
-	paceIdle     = 60 * time.Millisecond
-	paceBehindS  = 3.0 // seconds of work that may wait on lines which are up
-	paceSlower   = 0.75
-	paceFaster   = 1.15
-	paceRateMin  = 1.0
+	paceEvery    = 100 * time.Millisecond
+	paceLateS    = 0.4 // real seconds at cruising pace that tills may be late: beyond, the story is held
+	paceCaughtS  = 0.1
+	paceBehindS  = 2.0 // seconds of work that may wait on lines which are up
+	paceSlower   = 0.8
+	paceFaster   = 1.05
+	paceHold     = 0.02 // of the cruising pace
 	virtualStart = 60.0
 )
 
-// step judges the last moments: how late tills were on the mean, and how many
-// seconds of the present rate wait though their line is up.
+// step judges the last moments: how late tills were on the mean, in the story, and
+// how many seconds of work wait though their line is up.
 func (p *pacer) step(late time.Duration, behindS float64) {
-	rate := p.clock.rate()
+	lateS := late.Seconds() / p.cruise
 	switch {
-	case late > paceLate || behindS > paceBehindS:
-		rate *= paceSlower
-	case late < paceIdle && behindS < paceBehindS/2:
-		rate *= paceFaster
+	case p.held:
+		p.held = lateS > paceCaughtS || behindS > paceBehindS/2
+	case lateS > paceLateS || behindS > paceBehindS:
+		p.held = true
+		p.cruise = max(1, p.cruise*paceSlower)
+	case lateS < paceCaughtS && behindS < paceBehindS/2:
+		p.cruise = min(p.most, p.cruise*paceFaster)
 	}
-	p.clock.setRate(min(max(rate, paceRateMin), p.most))
+	rate := p.cruise
+	if p.held {
+		rate *= paceHold
+	}
+	p.clock.setRate(rate)
 }

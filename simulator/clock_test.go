@@ -36,29 +36,31 @@ func TestRunClockNeverGoesBack(t *testing.T) {
 
 func TestPacerFindsTheLimit(t *testing.T) {
 	c := newRunClock(time.Unix(0, 0), 100, false)
-	p := pacer{clock: c, most: 1000}
-	for range 40 {
+	p := pacer{clock: c, most: 1000, cruise: 100}
+	for range 60 {
 		p.step(0, 0)
 	}
 	if c.rate() != 1000 {
 		t.Errorf("a bored machine runs at %g", c.rate())
 	}
-	p.step(time.Second, 0)
-	if c.rate() != 750 {
-		t.Errorf("late tills: %g", c.rate())
+	p.step(500*time.Second, 0) // half a real second
+	if p.cruise != 800 || c.rate() != 16 {
+		t.Errorf("late tills: cruises at %g, runs at %g", p.cruise, c.rate())
+	}
+	p.step(200*time.Second, 0)
+	if c.rate() != 16 {
+		t.Errorf("not caught up yet: %g", c.rate())
+	}
+	p.step(10*time.Second, 0)
+	if c.rate() != 800 {
+		t.Errorf("caught up: %g", c.rate())
+	}
+	p.step(200*time.Second, 1.5)
+	if c.rate() != 800 {
+		t.Errorf("neither late nor bored: %g", c.rate())
 	}
 	p.step(0, 10)
-	if got := c.rate(); got != 562.5 {
-		t.Errorf("a backlog on lines that are up: %g", got)
-	}
-	p.step(100*time.Millisecond, 0)
-	if got := c.rate(); got != 562.5 {
-		t.Errorf("neither late nor bored: %g", got)
-	}
-	for range 60 {
-		p.step(time.Second, 0)
-	}
-	if c.rate() != 1 {
-		t.Errorf("slower than life: %g", c.rate())
+	if c.rate() != 640*paceHold {
+		t.Errorf("a backlog on lines that are up: %g", c.rate())
 	}
 }

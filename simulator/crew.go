@@ -33,7 +33,7 @@ type crew struct {
 	swallowed atomic.Uint64 // bad documents that an agent took: a fault
 	refused   atomic.Uint64 // good documents that an agent refused: a fault
 	wrongSeq  atomic.Uint64 // re-posts answered with another seq: a fault
-	lateNS    atomic.Int64  // sum of how late tills were, in real time, since asked
+	lateNS    atomic.Int64  // sum of how late tills were, in the story, since asked
 	lateN     atomic.Int64
 
 	mu         sync.Mutex
@@ -150,7 +150,7 @@ func (c *crew) rate(share float64, at time.Time) (perHour float64, r rush) {
 	return perHour, r
 }
 
-// late is how late tills were on the mean since it was asked last.
+// late is how late tills were on the mean, in the story, since it was asked last.
 func (c *crew) late() time.Duration {
 	sum, n := c.lateNS.Swap(0), c.lateN.Swap(0)
 	if n == 0 {

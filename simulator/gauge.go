@@ -48,6 +48,7 @@ type gauge struct {
 	n       int
 	heap    uint64
 	behind  float64
+	pull    float64 // events/s that the aggregator has merged lately
 	last    Sample
 	view    view
 }
@@ -140,9 +141,10 @@ func (g *gauge) sample(marks map[protocol.StoreID]protocol.StoreStatus) view {
 		x.DocsPerS, x.MergedPerS = float64(x.Posted-g.last.Posted)/dt, (float64(x.Merged)-float64(g.last.Merged))/dt
 	}
 	if !r.o.Virtual {
-		x.LateMS = float64(r.crew.late()) / 1e6
+		x.LateMS = float64(r.clock.real(r.crew.late())) / 1e6
 	}
-	g.behind = float64(live) / max(x.DocsPerS, 50)
+	g.pull = max(x.MergedPerS, 0.8*g.pull, 200)
+	g.behind = float64(live) / g.pull
 	g.last, g.heap = x.Sample, max(g.heap, x.Heap)
 	return x
 }

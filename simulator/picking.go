@@ -108,14 +108,14 @@ func (w *worker) proceed(hard context.Context, j *job, story time.Time) error {
 	switch j.state {
 	case protocol.ReservationPending:
 		if !w.box(j) {
-			return w.answer(hard, j, protocol.HoldReject, protocol.ReservationRejected, func(o *Orders) { o.Oversold++ })
+			return w.answer(hard, j, w.shop.moment(w.now()), protocol.HoldReject, protocol.ReservationRejected, func(o *Orders) { o.Oversold++ })
 		}
 		j.due = story.Add(pickAfter)
-		return w.answer(hard, j, protocol.HoldAccept, protocol.ReservationAccepted, func(*Orders) {})
+		return w.answer(hard, j, w.shop.moment(w.now()), protocol.HoldAccept, protocol.ReservationAccepted, func(*Orders) {})
 	case protocol.ReservationAccepted:
 		wait := time.Duration(w.rng.ExpFloat64() * float64(w.crew.story.Web.CollectAfter))
 		j.due = story.Add(wait)
-		return w.answer(hard, j, protocol.HoldPicked, protocol.ReservationPicked, func(o *Orders) { o.Picked++ })
+		return w.answer(hard, j, w.shop.moment(w.now()), protocol.HoldPicked, protocol.ReservationPicked, func(o *Orders) { o.Picked++ })
 	case protocol.ReservationPicked:
 		if open, next := w.crew.story.Shop.Open(story); !open {
 			j.due = next
@@ -130,7 +130,7 @@ func (w *worker) proceed(hard context.Context, j *job, story time.Time) error {
 			w.crew.pledge.note(id, j.state, func(o *Orders) { o.Collected++ })
 			return nil
 		}
-		if err := w.answer(hard, j, protocol.HoldCollected, protocol.ReservationCollected, func(o *Orders) { o.Collected++ }); err != nil {
+		if err := w.answer(hard, j, d.at, protocol.HoldCollected, protocol.ReservationCollected, func(o *Orders) { o.Collected++ }); err != nil {
 			return err
 		}
 		if j.state == protocol.ReservationCollected {
@@ -143,10 +143,10 @@ func (w *worker) proceed(hard context.Context, j *job, story time.Time) error {
 }
 
 // answer tells the agent; its answers are journaled as its own events.
-func (w *worker) answer(hard context.Context, j *job, verb string, to protocol.ReservationState, count func(*Orders)) error {
-	body := []byte("{}")
+func (w *worker) answer(hard context.Context, j *job, at time.Time, verb string, to protocol.ReservationState, count func(*Orders)) error {
+	body := fmt.Appendf(nil, `{"occurred_at":%q}`, tillTime(at))
 	if verb == protocol.HoldReject {
-		body = []byte(`{"reason":"the shelf is empty"}`)
+		body = fmt.Appendf(nil, `{"occurred_at":%q,"reason":"the shelf is empty"}`, tillTime(at))
 	}
 	_, err := w.till.insist(hard, "/v1/holds/"+j.task.HoldID+"/"+verb, "application/json", body)
 	var r *refusal

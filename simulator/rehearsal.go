@@ -277,7 +277,7 @@ func (r *rehearsal) live(abort, selling context.Context, stopSelling context.Can
 
 // keepPace drives the story as fast as tills and live lines keep up.
 func (r *rehearsal) keepPace(selling context.Context) {
-	p := pacer{clock: r.clock, most: SpeedMax}
+	p := pacer{clock: r.clock, most: SpeedMax, cruise: r.o.Speed}
 	for pause(selling, paceEvery) {
 		p.step(r.crew.late(), r.gauge.behindS())
 	}

@@ -24,6 +24,7 @@ type shop struct {
 	low      []int               // articles to order
 	number   int                 // of the last document
 	last     time.Time           // of the last document, strictly rising
+	heard    time.Time           // the shop's clock when an agent acknowledged last, its latest
 	sold     []*document         // recent sales that may be voided or brought back
 	counting *document           // counted, not yet posted
 	countDue time.Time
@@ -107,16 +108,23 @@ func (s *shop) next(now time.Time) *document {
 
 func (s *shop) begin(kind string, now time.Time) *document {
 	s.number++
-	now = now.Truncate(time.Microsecond)
-	if !now.After(s.last) {
-		now = s.last.Add(time.Microsecond)
-	}
-	s.last = now
+	now = s.moment(now)
 	reg := fmt.Sprintf("R%02d", 1+s.number%4)
 	return &document{
 		kind: kind, at: now, Register: reg, OccurredAt: tillTime(now), BusinessDate: now.Format(time.DateOnly),
 		DocumentID: fmt.Sprintf("%s-%s-%s-%06d", s.Store, reg, now.Format("150405"), s.number),
 	}
+}
+
+// moment is a time that no document of the shop has yet: tills do not go back,
+// even where their clock does.
+func (s *shop) moment(now time.Time) time.Time {
+	now = now.Truncate(time.Microsecond)
+	if !now.After(s.last) {
+		now = s.last.Add(time.Microsecond)
+	}
+	s.last = now
+	return now
 }
 
 // moveLine adds a line that says q and moves the shelf by delta.
@@ -282,10 +290,10 @@ func (s *shop) count(now time.Time) *document {
 }
 
 // mayCount tells whether what is on the shelf now can be told from what was: not
-// while sales are withheld, nor while the shop's clock stands before its last
-// document.
+// while sales are withheld, nor while the shop's clock was set back to before its
+// last document: an agent would put those after the count.
 func (s *shop) mayCount(now time.Time) bool {
-	return s.counting == nil && !now.Before(s.cutOffUntil) && len(s.withheld) == 0 && !now.Before(s.last)
+	return s.counting == nil && !now.Before(s.cutOffUntil) && len(s.withheld) == 0 && !now.Before(s.last) && !now.Before(s.heard)
 }
 
 // look adds one shelf as it is seen.

@@ -41,6 +41,9 @@ func (w *worker) took(d *document, a ack) {
 	w.crew.oracle.record(w.shop.Store, d, a.Seq)
 	w.crew.posted.Add(1)
 	w.crew.lines.Add(uint64(len(d.Lines)))
+	if now := w.now(); now.After(w.shop.heard) {
+		w.shop.heard = now
+	}
 	if d.Direction == "out" {
 		w.crew.ship(parcel{out: d, from: w.shop.Store}, protocol.StoreID(d.Counterparty))
 	}

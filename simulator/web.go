@@ -3,6 +3,7 @@ package simulator
 import (
 	"container/heap"
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -178,30 +179,33 @@ func (s *shopper) ask(hard context.Context, r *protocol.ReservationRequest, w *w
 }
 
 func (s *shopper) pay(hard context.Context, t thought) {
-	status, _, err := s.chain.send(hard, http.MethodPost, "/v1/reservations/"+t.id+"/confirm", nil)
-	book := s.crew.pledge
-	switch {
-	case err == nil && status/100 == 2:
-		book.note(t.id, protocol.ReservationConfirmed, func(o *Orders) { o.Paid++ })
+	if s.command(hard, http.MethodPost, t.id, "/confirm", protocol.ReservationConfirmed, func(o *Orders) { o.Paid++ }) {
 		t.store.expect()
-	case err == nil && status == http.StatusConflict:
-		book.note("", "", func(o *Orders) { o.TooLate++ })
-	case hard.Err() == nil:
-		s.report(fmt.Sprintf("confirm %s: status %d, %v", t.id, status, err))
-		book.doubt(t.id)
 	}
 }
 
 func (s *shopper) cancel(hard context.Context, t thought) {
-	status, b, err := s.chain.send(hard, http.MethodDelete, "/v1/reservations/"+t.id, nil)
+	s.command(hard, http.MethodDelete, t.id, "", protocol.ReservationReleased, func(o *Orders) { o.Cancelled++ })
+}
+
+// command says a word on an order; done tells that it had its effect. What has
+// expired meanwhile stays so, and the answer says it.
+func (s *shopper) command(hard context.Context, method, id, verb string, want protocol.ReservationState, count func(*Orders)) (done bool) {
+	status, b, err := s.chain.send(hard, method, "/v1/reservations/"+id+verb, nil)
 	book := s.crew.pledge
-	switch {
-	case err == nil && status/100 == 2:
-		book.note(t.id, protocol.ReservationReleased, func(o *Orders) { o.Cancelled++ })
-	case err == nil && status == http.StatusConflict: // it expired before
-		book.note("", "", func(o *Orders) { o.TooLate++ })
-	case hard.Err() == nil:
-		s.report(fmt.Sprintf("cancel %s: status %d: %.200s %v", t.id, status, b, err))
-		book.doubt(t.id)
+	var got protocol.Reservation
+	if err == nil && status/100 == 2 {
+		err = json.Unmarshal(b, &got)
 	}
+	switch {
+	case err == nil && status == http.StatusConflict, err == nil && got.State == protocol.ReservationExpired:
+		book.note("", "", func(o *Orders) { o.TooLate++ })
+	case err == nil && status/100 == 2:
+		book.note(id, want, count)
+		return true
+	case hard.Err() == nil:
+		s.report(fmt.Sprintf("%s %s%s: status %d: %.200s %v", method, id, verb, status, b, err))
+		book.doubt(id)
+	}
+	return false
 }

@@ -88,12 +88,13 @@ func (w *worker) await(hard, selling context.Context) (bool, error) {
 		if selling.Err() != nil {
 			return false, nil
 		}
-		wait := w.crew.clock.real(w.due.Sub(w.crew.clock.story()))
-		if wait <= 0 {
-			w.crew.lateNS.Add(int64(-wait))
+		early := w.due.Sub(w.crew.clock.story())
+		if early <= 0 {
+			w.crew.lateNS.Add(int64(-early))
 			w.crew.lateN.Add(1)
 			return true, nil
 		}
+		wait := w.crew.clock.real(early)
 		if !pause(selling, min(wait, lookEvery)) {
 			return false, nil
 		}
@@ -105,11 +106,15 @@ func (w *worker) await(hard, selling context.Context) (bool, error) {
 
 // chores posts what became due meanwhile, and does what faults order.
 func (w *worker) chores(hard context.Context) error {
+	jump := w.skewNext.Swap(nil)
+	if jump != nil {
+		w.shop.countDue = time.Time{} // what was looked at is told before: its moment was by the old clock
+	}
 	if err := w.backlog(hard); err != nil {
 		return err
 	}
-	if next := w.skewNext.Swap(nil); next != nil {
-		w.skew.Store(int64(*next)) // a count that was looked at is told by now: its moment was by the old clock
+	if jump != nil {
+		w.skew.Store(int64(*jump))
 	}
 	if h := w.shop.habits.BadDocuments + int(w.bad.Load()); w.rng.IntN(1000) < h {
 		w.tellPoison(hard)
@@ -135,9 +140,6 @@ func (w *worker) backlog(hard context.Context) error {
 	s := w.shop
 	if every := time.Duration(w.late.Load()); every != s.uploadEvery {
 		s.uploadEvery, s.uploadDue = every, w.now().Add(every) // what is kept goes up with the next look
-	}
-	if w.skewNext.Load() != nil && s.counting != nil {
-		s.countDue = time.Time{}
 	}
 	docs := s.backlog(w.now())
 	if len(docs) > bulkDocsMax/2 {
