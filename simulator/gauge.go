@@ -40,7 +40,8 @@ const (
 // gauge looks at a fleet every second or so, and keeps what it saw: at most
 // samplesMax looks, the older ones thinned out evenly.
 type gauge struct {
-	r *rehearsal
+	r        *rehearsal
+	draining bool // the end: looks are closer
 
 	mu      sync.Mutex
 	samples []Sample
@@ -65,6 +66,9 @@ type view struct {
 
 // every is how long a gauge rests: the marks of thousands of stores cost something.
 func (g *gauge) every() time.Duration {
+	if g.draining {
+		return max(200*time.Millisecond, time.Duration(g.r.o.Stores)*time.Millisecond/2)
+	}
 	return max(time.Second, time.Duration(g.r.o.Stores)*time.Millisecond)
 }
 
@@ -87,8 +91,11 @@ func (g *gauge) look(ctx context.Context) {
 		return
 	}
 	off, looked, err := g.compare(ask)
-	if err != nil && ctx.Err() == nil {
-		r.complain(err.Error())
+	if err != nil {
+		if ctx.Err() == nil {
+			r.complain(err.Error())
+		}
+		return
 	}
 	x := g.sample(marks)
 	x.Off, x.Looked = off, looked
@@ -111,7 +118,7 @@ func (g *gauge) sample(marks map[protocol.StoreID]protocol.StoreStatus) view {
 	x := view{By: map[protocol.Presence]int{}, Faults: r.season.going()}
 	x.S, x.Story, x.Rate, x.Heap = r.elapsed(), r.clock.story(), r.clock.rate(), mem.HeapInuse
 	x.RSS, _ = residentBytes()
-	x.Posted = r.crew.posted.Load()
+	x.Posted = r.oracle.total().Documents
 	x.Down, _ = r.fleet.down()
 	x.P50MS, x.P99MS = r.probes.recent()
 	web := r.pledge.result()
@@ -123,7 +130,7 @@ func (g *gauge) sample(marks map[protocol.StoreID]protocol.StoreStatus) view {
 		ours = append(ours, m)
 		x.Merged += m.MergedEvents - min(m.MergedEvents, m.OwnEvents)
 		x.By[m.Presence]++
-		if head := r.oracle.tally(p.Store).Floor; head > m.MergedSeq {
+		if head := r.oracle.tally(p.Store).Head; head > m.MergedSeq {
 			x.Backlog += head - m.MergedSeq
 			if !r.fleet.Lines[i].isDown() {
 				live += head - m.MergedSeq

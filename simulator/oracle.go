@@ -23,10 +23,9 @@ type oracle struct {
 // truth is one store's.
 type truth struct {
 	mu       sync.Mutex
-	seqs     map[uint64]struct{} // seqs given above floor
-	floor    uint64              // every seq up to here was acknowledged
-	reused   int                 // seqs given to two documents: never
-	repeats  uint64              // answers marked as duplicates
+	seqs     seqSet // given to documents
+	reused   int    // seqs given to two documents: never
+	repeats  uint64 // answers marked as duplicates
 	cells    map[protocol.SKU]*cell
 	recent   []movement // newest last; kept for truthHorizon to judge late counts
 	lastAt   time.Time
@@ -60,7 +59,7 @@ func (o *oracle) store(s protocol.StoreID) *truth {
 	t := o.stores[s]
 	if t == nil {
 		t = &truth{
-			seqs: make(map[uint64]struct{}), cells: make(map[protocol.SKU]*cell),
+			cells:  make(map[protocol.SKU]*cell),
 			byKind: make(map[string]uint64), sweepAt: recentMin,
 		}
 		o.stores[s] = t
@@ -84,17 +83,8 @@ func (o *oracle) recordSeq(s protocol.StoreID, kind string, seq uint64) {
 	defer t.mu.Unlock()
 	t.recorded++
 	t.byKind[kind]++
-	if _, seen := t.seqs[seq]; seen || seq <= t.floor {
+	if !t.seqs.add(seq) {
 		t.reused++
-		return
-	}
-	t.seqs[seq] = struct{}{}
-	for {
-		if _, ok := t.seqs[t.floor+1]; !ok {
-			return
-		}
-		t.floor++
-		delete(t.seqs, t.floor)
 	}
 }
 
@@ -228,7 +218,6 @@ func (o *oracle) names() []protocol.StoreID {
 type tally struct {
 	Documents uint64 // distinct, acknowledged
 	Head      uint64 // highest seq given
-	Floor     uint64 // every seq up to here was given
 	Missing   uint64 // seqs below Head that nobody was told of
 	Reused    int
 	Repeats   uint64
@@ -238,14 +227,8 @@ func (o *oracle) tally(s protocol.StoreID) tally {
 	t := o.store(s)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	head := t.floor
-	for q := range t.seqs {
-		head = max(head, q)
-	}
-	return tally{
-		Documents: t.recorded, Head: head, Floor: t.floor, Missing: head - t.floor - uint64(len(t.seqs)),
-		Reused: t.reused, Repeats: t.repeats,
-	}
+	head, given := t.seqs.head()
+	return tally{Documents: t.recorded, Head: head, Missing: head - given, Reused: t.reused, Repeats: t.repeats}
 }
 
 // total adds the tallies up; Head is meaningless in it.

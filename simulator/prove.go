@@ -55,6 +55,7 @@ func (r *rehearsal) prove(abort context.Context, sold time.Duration) (*FleetResu
 	began := time.Now()
 	draining, stop := context.WithCancel(abort)
 	watched := make(chan struct{})
+	r.gauge.draining = true
 	go func() {
 		defer close(watched)
 		r.gauge.run(draining)

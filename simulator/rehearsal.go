@@ -13,6 +13,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"tillwire/protocol"
 	"tillwire/simulator/scenario"
 )
 
@@ -144,6 +145,12 @@ func (r *rehearsal) warp() float64 {
 	return max(1, r.o.Speed)
 }
 
+// heartbeatFor lets small fleets speak up more often in compressed time, so that
+// who is away is noticed within seconds; all fleets together cost the same.
+func heartbeatFor(stores int) time.Duration {
+	return min(max(time.Duration(stores)*heartbeatPerStore, time.Second), protocol.HeartbeatEvery)
+}
+
 func (r *rehearsal) plan(dir string) (fleetPlan, error) {
 	p := fleetPlan{
 		Places: r.places, Dir: dir, HTTP: r.o.HTTP, Log: r.o.Log, startMany: 16, Elsewhere: r.o.Elsewhere,
@@ -154,7 +161,8 @@ func (r *rehearsal) plan(dir string) (fleetPlan, error) {
 	}
 	p.NowAt = func(i int) time.Time { return r.clock.stamp().Add(time.Duration(r.skews[i].Load())) }
 	if !r.clock.machine {
-		p.Now, p.Warp = r.clock.stamp, r.warp()
+		p.Timing.Heartbeat = heartbeatFor(r.o.Stores)
+		p.Now, p.Warp = r.clock.stamp, r.warp()*p.Timing.Heartbeat.Seconds()/protocol.HeartbeatEvery.Seconds()
 	}
 	var err error
 	if r.o.Alone {

@@ -38,6 +38,7 @@ type Happening struct {
 
 	on     bool
 	struck []int
+	heads  []uint64 // of the struck stores at its end: what must be merged
 }
 
 // cutting counts what holds one line down: two faults may overlap.
@@ -248,10 +249,18 @@ func (s *season) begin(h *Happening) {
 func (s *season) end(h *Happening) {
 	s.mu.Lock()
 	was := h.on
-	h.on, h.Until, h.UntilS = false, s.rehearsal.clock.story(), s.rehearsal.elapsed()
+	s.over(h)
 	s.mu.Unlock()
 	if was {
 		s.rehearsal.tell(h.Name + " ends")
+	}
+}
+
+// over notes a fault's end; mu is held.
+func (s *season) over(h *Happening) {
+	h.on, h.Until, h.UntilS = false, s.rehearsal.clock.story(), s.rehearsal.elapsed()
+	for _, i := range h.struck {
+		h.heads = append(h.heads, s.rehearsal.oracle.tally(s.rehearsal.places[i].Store).Head)
 	}
 }
 
@@ -262,7 +271,7 @@ func (s *season) endAll() {
 	defer s.mu.Unlock()
 	for _, h := range s.happened {
 		if h.on {
-			h.on, h.Until, h.UntilS = false, s.rehearsal.clock.story(), s.rehearsal.elapsed()
+			s.over(h)
 		}
 	}
 	s.weather = nil
@@ -284,23 +293,28 @@ func (s *season) going() []string {
 	return out
 }
 
-// watch notes when stores that a fault has struck are merged again.
+// watch notes how much waits in stores that a fault strikes, and when they are merged
+// again.
 func (s *season) watch(o *oracle, marks map[protocol.StoreID]protocol.StoreStatus) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, h := range s.happened {
-		if h.on || h.DrainS >= 0 {
+		if h.DrainS >= 0 {
 			continue
 		}
 		var left uint64
-		for _, i := range h.struck {
+		for n, i := range h.struck {
 			store := s.rehearsal.places[i].Store
-			if head := o.tally(store).Floor; head > marks[store].MergedSeq {
-				left += head - marks[store].MergedSeq
+			head := o.tally(store).Head
+			if !h.on {
+				head = h.heads[n] // what is sold since is no affair of the fault
 			}
+			left += head - min(head, marks[store].MergedSeq)
 		}
-		h.Backlog = max(h.Backlog, left)
-		if left <= uint64(2*len(h.struck)) { // what is sold just now is always on its way
+		switch {
+		case h.on:
+			h.Backlog = left // the newest word before its end stays
+		case left == 0:
 			h.DrainS = s.rehearsal.elapsed() - h.UntilS
 		}
 	}
