@@ -21,11 +21,11 @@ const fleetUsage = "--scenario NAME|FILE.toml [--stores N] [--speed X | --virtua
 type fleetFlags struct {
 	shared
 
-	scenario, show, aggregator, broker, key, ca, prefix, out *string
-	stores, process                                          *int
-	speed                                                    *float64
-	dur                                                      *time.Duration
-	virtual, machine, alone, asJSON, list, keys, plain       *bool
+	scenario, show, aggregator, broker, key, ca, prefix, programs, out *string
+	stores, process                                                    *int
+	speed                                                              *float64
+	dur                                                                *time.Duration
+	virtual, machine, alone, asJSON, list, keys, plain                 *bool
 }
 
 func newFleetFlags(fs *flag.FlagSet) *fleetFlags {
@@ -41,6 +41,7 @@ func newFleetFlags(fs *flag.FlagSet) *fleetFlags {
 		dur:        fs.Duration("for", 0, "end the sales after this real time, though the story goes on"),
 		machine:    fs.Bool("machine-clock", false, "documents carry this machine's time, not the story's"),
 		process:    fs.Int("process", 0, "`agents` that run as the real program beside this one (implies the machine's clock)"),
+		programs:   fs.String("programs", "", "`folder` of the real programs, e.g. of another release (default: this program's)"),
 		alone:      fs.Bool("own-process", false, "the aggregator runs as a process of its own (implies the machine's clock)"),
 		aggregator: fs.String("aggregator", "", "`URL` of an aggregator that runs already (implies the machine's clock)"),
 		broker:     fs.String("broker", "", "`URL` of its broker, e.g. mqtts://host:8883"),
@@ -137,7 +138,7 @@ func (t *Terminal) rehearsalOptions(f *fleetFlags, story *scenario.Scenario) (o 
 		return o, usageError{"--speed must be above 0, and excludes --virtual"}
 	}
 	o = RehearsalOptions{
-		Story: story, Stores: *f.stores, For: *f.dur, Speed: *f.speed, Virtual: *f.virtual, Machine: *f.machine, Process: *f.process, Alone: *f.alone,
+		Story: story, Stores: *f.stores, For: *f.dur, Speed: *f.speed, Virtual: *f.virtual, Machine: *f.machine, Process: *f.process, Alone: *f.alone, Programs: *f.programs,
 		Prefix: *f.prefix, DataDir: c.DataDir, HTTP: c.HTTP.Listen, Seed: uint64(c.Seed), Log: log, Out: t.Stdout,
 	}
 	if (*f.aggregator == "") != (*f.broker == "") {

@@ -162,6 +162,9 @@ func (v *Verdict) judgeHeld(ctx context.Context, told map[string]*protocol.Reser
 	var skus []protocol.SKU
 	for _, r := range told {
 		for _, l := range r.Lines {
+			if c.only != nil && !c.only[string(l.Location)] {
+				continue // another run's
+			}
 			at := cell{l.Location, l.SKU}
 			skus = append(skus, l.SKU)
 			skip[at] = skip[at] || l.State == protocol.ReservationHeld

@@ -50,6 +50,9 @@ type DemoResult = FleetResult
 func (r *rehearsal) prove(abort context.Context, sold time.Duration) (*FleetResult, error) {
 	story := r.clock.story().Sub(time.Time(r.story.Starts))
 	r.fleet.restore()
+	if r.o.sabotage != nil {
+		r.o.sabotage(abort, r)
+	}
 	most := settleMaxFor(r.o.Stores)
 	r.tell(fmt.Sprintf("sales have ended, links are back; waiting at most %s until every journal is merged", most))
 	began := time.Now()

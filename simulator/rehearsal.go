@@ -29,6 +29,7 @@ type RehearsalOptions struct {
 
 	Process   int        // agents that run as the real program
 	Alone     bool       // the aggregator runs as a process of its own
+	Programs  string     // folder of the real programs, e.g. another release's; "" = beside this one
 	Elsewhere *elsewhere // an aggregator that runs already
 	Prefix    string     // of store names; "" = S
 
@@ -39,6 +40,8 @@ type RehearsalOptions struct {
 	Out     io.Writer // lines of what happens
 	Screen  *screen   // the terminal view; nil = lines
 	Command string    // how to repeat it, for the report
+
+	sabotage func(context.Context, *rehearsal) // tests break something before the proof
 }
 
 // settleMaxFor is how long a fleet may drain at the end.
@@ -166,12 +169,12 @@ func (r *rehearsal) plan(dir string) (fleetPlan, error) {
 	}
 	var err error
 	if r.o.Alone {
-		if p.Program, err = aggregatorBeside(); err != nil {
+		if p.Program, err = programIn(r.o.Programs, "tillwire-aggregator"); err != nil {
 			return p, err
 		}
 	}
 	if r.o.Process > 0 {
-		if p.Agent, err = programBeside("tillwire-agent"); err != nil {
+		if p.Agent, err = programIn(r.o.Programs, "tillwire-agent"); err != nil {
 			return p, err
 		}
 		p.Sample = map[int]bool{}

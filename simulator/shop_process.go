@@ -198,6 +198,18 @@ func (p *lineProxy) close() {
 	p.wg.Wait()
 }
 
+// programIn is one of our programs in a folder; "" = the one of this program.
+func programIn(dir, name string) (string, error) {
+	if dir == "" {
+		return programBeside(name)
+	}
+	path := filepath.Join(dir, name)
+	if _, err := os.Stat(path); err != nil {
+		return "", usageError{fmt.Sprintf("--programs %s: %v", dir, err)}
+	}
+	return path, nil
+}
+
 // programBeside is one of our programs in this one's folder.
 func programBeside(name string) (string, error) {
 	self, err := os.Executable()
