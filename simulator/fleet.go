@@ -64,7 +64,8 @@ type fleet struct {
 	plan    fleetPlan
 	codec   *protocol.FrameCodec
 	client  *http.Client
-	program head // nil where it runs elsewhere
+	slots   chan struct{} // requests that all tills have open at once
+	program head          // nil where it runs elsewhere
 	hosts   []*host
 	serving context.Context // of all agents
 
@@ -82,7 +83,7 @@ type fleet struct {
 // startFleet starts everything and returns when every agent answers. The
 // programs live until stop.
 func startFleet(ctx context.Context, p fleetPlan) (*fleet, error) {
-	f := &fleet{plan: p, failed: make(chan struct{}), client: p.Client}
+	f := &fleet{plan: p, failed: make(chan struct{}), client: p.Client, slots: make(chan struct{}, tillsAtOnce)}
 	if f.client == nil {
 		f.client = newTillClient(len(p.Places))
 	}

@@ -45,7 +45,7 @@ func (f *fleet) startAgent(ctx context.Context, i int) error {
 	if err := f.bring(ctx, i); err != nil {
 		return err
 	}
-	f.Tills[i] = &till{store: pl.Store, base: "http://" + h.agent.HTTPAddr(), http: f.client}
+	f.Tills[i] = &till{store: pl.Store, base: "http://" + h.agent.HTTPAddr(), http: f.client, slots: f.slots}
 	return nil
 }
 

@@ -29,5 +29,6 @@ const (
 	sourceLineMax     = 1 << 20
 	sourceBytesMax    = 2 << 30 // decompressed size of a replayed file
 	diffsShown        = 10
-	idleConnsMax      = 1600 // of tills; 4,000 agents take four descriptors each, and systems give 20,000
+	idleConnsMax      = 800 // of tills; 4,000 agents take four descriptors each, and systems give 20,000
+	tillsAtOnce       = 400 // requests of all tills
 )

@@ -19,6 +19,7 @@ type till struct {
 	store protocol.StoreID
 	base  string // http://host:port
 	http  *http.Client
+	slots chan struct{} // requests of all tills at once; nil: any number
 }
 
 // ack is an agent's word that a document is on disk.
@@ -90,6 +91,14 @@ func (t *till) send(ctx context.Context, p, contentType string, body []byte) ([]
 }
 
 func (t *till) do(ctx context.Context, method, p, contentType string, body []byte) ([]byte, error) {
+	if t.slots != nil {
+		select {
+		case t.slots <- struct{}{}:
+			defer func() { <-t.slots }()
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, tillTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, t.base+p, bytes.NewReader(body))
