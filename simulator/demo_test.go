@@ -17,6 +17,8 @@ import (
 type testLog struct {
 	t *testing.T
 	b bytes.Buffer
+
+	logged bytes.Buffer // by programs
 }
 
 func (l *testLog) Write(b []byte) (int, error) { return l.b.Write(b) }

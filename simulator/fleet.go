@@ -48,7 +48,7 @@ type fleetPlan struct {
 type elsewhere struct {
 	HTTP   string // base URL
 	Broker string // URL
-	Key    string // bearer key with the roles channel, feed, ops and admin; "" in development mode
+	Key    string // bearer key of role admin; "" in development mode
 	CAFile string
 }
 

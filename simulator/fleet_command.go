@@ -45,7 +45,7 @@ func newFleetFlags(fs *flag.FlagSet) *fleetFlags {
 		alone:      fs.Bool("own-process", false, "the aggregator runs as a process of its own (implies the machine's clock)"),
 		aggregator: fs.String("aggregator", "", "`URL` of an aggregator that runs already (implies the machine's clock)"),
 		broker:     fs.String("broker", "", "`URL` of its broker, e.g. mqtts://host:8883"),
-		key:        fs.String("key", "", "its API `key` with the roles channel, feed, ops and admin (or TILLWIRE_KEY); none in development mode"),
+		key:        fs.String("key", "", "its API `key` of role admin (or TILLWIRE_API_KEY); none in development mode"),
 		ca:         fs.String("ca", "", "PEM `file` of the authority behind mqtts://"),
 		prefix:     fs.String("prefix", "S", "of the stores' names; another one lets several runs share an aggregator"),
 		out:        fs.String("out", "", "`folder` for NAME.html and NAME.json"),
@@ -146,7 +146,7 @@ func (t *Terminal) rehearsalOptions(f *fleetFlags, story *scenario.Scenario) (o 
 	}
 	if *f.aggregator != "" {
 		o.Elsewhere = &elsewhere{HTTP: *f.aggregator, Broker: *f.broker, Key: *f.key, CAFile: *f.ca}
-		if env, ok := t.Lookup("TILLWIRE_KEY"); ok && *f.key == "" {
+		if env, ok := t.Lookup("TILLWIRE_API_KEY"); ok && *f.key == "" {
 			o.Elsewhere.Key = env
 		}
 		for _, x := range []struct{ flag, url string }{{"--aggregator", *f.aggregator}, {"--broker", *f.broker}} {

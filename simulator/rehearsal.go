@@ -66,6 +66,8 @@ type rehearsal struct {
 	began  time.Time // real
 	ends   time.Time // in the story
 
+	saying sync.Mutex // one line after the other
+
 	mu     sync.Mutex
 	errors []string  // of questions that failed on the way
 	toldAt time.Time // when progress was told last
@@ -191,6 +193,8 @@ func (r *rehearsal) tell(s string) {
 		r.o.Screen.note(s)
 		return
 	}
+	r.saying.Lock()
+	defer r.saying.Unlock()
 	_, _ = fmt.Fprintf(r.o.Out, "%s %s\n", time.Now().Format("15:04:05"), s)
 }
 

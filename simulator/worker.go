@@ -86,7 +86,7 @@ func (w *worker) run(hard, selling context.Context) error {
 func (w *worker) await(hard, selling context.Context) (bool, error) {
 	for {
 		if selling.Err() != nil {
-			return false, nil
+			return false, nil //nolint:nilerr // closing time is no error
 		}
 		early := w.due.Sub(w.crew.clock.story())
 		if early <= 0 {

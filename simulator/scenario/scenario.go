@@ -210,12 +210,12 @@ func (m Moment) MarshalText() ([]byte, error) {
 }
 
 // Open tells whether shops sell at a moment, and if not, when they open next.
-func (s *Shop) Open(at time.Time) (bool, time.Time) {
-	if s.Opens == s.Closes {
+func (p *Shop) Open(at time.Time) (bool, time.Time) {
+	if p.Opens == p.Closes {
 		return true, at
 	}
 	day := at.Truncate(24 * time.Hour)
-	opens, closes := day.Add(time.Duration(s.Opens)), day.Add(time.Duration(s.Closes))
+	opens, closes := day.Add(time.Duration(p.Opens)), day.Add(time.Duration(p.Closes))
 	switch {
 	case at.Before(opens):
 		return false, opens

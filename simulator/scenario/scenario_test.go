@@ -65,8 +65,7 @@ func TestKeysDocumentEveryKey(t *testing.T) {
 		t.Fatalf("%v\n%s", err, text)
 	}
 	want := Default()
-	want.Name, want.Title = "keys", "x"
-	if s.Shop != want.Shop || s.Web != want.Web || s.Warehouse != want.Warehouse || s.Lasts != want.Lasts {
+	if s.Title != "x" || s.Shop != want.Shop || s.Web != want.Web || s.Warehouse != want.Warehouse || s.Lasts != want.Lasts {
 		t.Errorf("read back: %+v", s)
 	}
 	for _, k := range Kinds {
