@@ -64,3 +64,25 @@ func TestPacerFindsTheLimit(t *testing.T) {
 		t.Errorf("a backlog on lines that are up: %g", c.rate())
 	}
 }
+
+func TestCompletenessIsWhatIsMerged(t *testing.T) {
+	at := func(min int) time.Time { return time.Unix(int64(60*min), 0) }
+	var c completeness
+	for _, x := range []struct {
+		min          int
+		head, merged uint64
+		behindMin    int
+	}{
+		{0, 10, 5, 0},    // the first look knows nothing
+		{1, 20, 10, 1},   // what was there at 0 is merged: complete until then
+		{2, 30, 15, 2},   // what was there at 1 is not
+		{3, 40, 20, 2},   // complete until 1
+		{60, 90, 20, 59}, // nothing came for an hour
+		{61, 95, 95, 0},  // all of it
+		{62, 99, 97, 1},
+	} {
+		if got := c.look(at(x.min), x.head, x.merged); got != time.Duration(x.behindMin)*time.Minute {
+			t.Errorf("minute %d: %s behind, want %d min", x.min, got, x.behindMin)
+		}
+	}
+}

@@ -174,7 +174,7 @@ func (r *FleetResult) charts() []page.Chart {
 			line("documents", func(_ int, s *Sample) float64 { return float64(s.Backlog) })),
 		chart(page.Chart{Title: "Throughput", Note: "documents per real second"},
 			line("journaled in stores", perSecond(sold, func(s *Sample) uint64 { return s.Posted })), line("merged in the chain", perSecond(sold, func(s *Sample) uint64 { return s.Merged }))),
-		chart(page.Chart{Title: "Furthest behind", Note: "the store that lags most, by the aggregator's own account and clock, in minutes", Unit: ""},
+		chart(page.Chart{Title: "Furthest behind", Note: "since when the least complete store is not complete, in minutes of the story", Unit: ""},
 			line("minutes", func(_ int, s *Sample) float64 { return s.LagS / 60 })),
 		chart(page.Chart{Title: "Divergence while it happens", Note: "share of sampled numbers that differ from the truth of the moment; zero again at the end", Unit: " %"},
 			line("of sampled stock numbers", func(_ int, s *Sample) float64 { return 100 * float64(s.Off) / float64(max(s.Looked, 1)) })),

@@ -1,7 +1,6 @@
 package simulator
 
 import (
-	"cmp"
 	"context"
 	"runtime"
 	"slices"
@@ -22,7 +21,7 @@ type Sample struct {
 	Down     int       `json:"down"`     // lines
 	P50MS    float64   `json:"p50_ms"`   // sale to availability since the last look; 0: none was taken
 	P99MS    float64   `json:"p99_ms"`   //
-	LagS     float64   `json:"lag_s"`    // of the store furthest behind, as the aggregator says
+	LagS     float64   `json:"lag_s"`    // in the story: since when the store furthest behind is not complete
 	RSS      int64     `json:"rss"`      //
 	Heap     uint64    `json:"heap"`     //
 	Orders   int       `json:"orders"`   // promised so far
@@ -50,8 +49,31 @@ type gauge struct {
 	heap    uint64
 	behind  float64
 	pull    float64 // events/s that the aggregator has merged lately
+	whole   []completeness
 	last    Sample
 	view    view
+}
+
+// completeness tells up to which moment of the story everything of a store is
+// merged: what stood in its journal at some look is what the next ones wait for.
+type completeness struct {
+	until time.Time
+	head  uint64    // waited for
+	at    time.Time // when it was seen
+}
+
+// look takes a store's newest numbers and answers how far it is behind.
+func (c *completeness) look(now time.Time, head, merged uint64) time.Duration {
+	if c.at.IsZero() || merged >= c.head {
+		if c.until = c.at; c.at.IsZero() {
+			c.until = now
+		}
+		c.head, c.at = head, now
+	}
+	if merged >= head {
+		c.until = now
+	}
+	return now.Sub(c.until)
 }
 
 // view is what a look knows beside the sample, for whoever shows it.
@@ -124,24 +146,26 @@ func (g *gauge) sample(marks map[protocol.StoreID]protocol.StoreStatus) view {
 	web := r.pledge.result()
 	x.Orders, x.Oversold = web.Promised, web.Oversold
 	var live uint64
-	ours := make([]protocol.StoreStatus, 0, len(r.places))
+	var worst time.Duration
+	if g.whole == nil {
+		g.whole = make([]completeness, len(r.places))
+	}
 	for i, p := range r.places {
 		m := marks[p.Store]
-		ours = append(ours, m)
+		head := r.oracle.tally(p.Store).Head
+		if behind := g.whole[i].look(x.Story, head, m.MergedSeq); behind > worst {
+			worst, x.Worst = behind, string(p.Store)+" "+p.Name
+		}
 		x.Merged += m.MergedEvents - min(m.MergedEvents, m.OwnEvents)
 		x.By[m.Presence]++
-		if head := r.oracle.tally(p.Store).Head; head > m.MergedSeq {
+		if head > m.MergedSeq {
 			x.Backlog += head - m.MergedSeq
 			if !r.fleet.Lines[i].isDown() {
 				live += head - m.MergedSeq
 			}
 		}
 	}
-	worst := slices.MaxFunc(ours, func(a, b protocol.StoreStatus) int { return cmp.Compare(a.LagS, b.LagS) })
-	x.LagS = worst.LagS
-	if x.LagS >= 1 {
-		x.Worst = string(worst.Store) + " " + worst.Name
-	}
+	x.LagS = worst.Seconds()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if dt := x.S - g.last.S; dt > 0 {
