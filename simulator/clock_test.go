@@ -66,7 +66,7 @@ func TestPacerFindsTheLimit(t *testing.T) {
 }
 
 func TestCompletenessIsWhatIsMerged(t *testing.T) {
-	at := func(min int) time.Time { return time.Unix(int64(60*min), 0) }
+	at := func(minute int) time.Time { return time.Unix(int64(60*minute), 0) }
 	var c completeness
 	for _, x := range []struct {
 		min          int

@@ -103,7 +103,7 @@ func (g *gauge) run(ctx context.Context) {
 // look takes one sample and shows it.
 func (g *gauge) look(ctx context.Context) {
 	r := g.r
-	ask, cancel := context.WithTimeout(ctx, max(5*time.Second, 2*g.every()))
+	ask, cancel := context.WithTimeout(ctx, max(20*time.Second, 4*g.every()))
 	defer cancel()
 	marks, err := r.fleet.Chain.stores(ask)
 	if err != nil {

@@ -33,11 +33,12 @@ type task struct {
 }
 
 const (
-	askEvery  = 20 * time.Second // real: a shop looks for orders that it does not expect
-	askSoon   = time.Second      // and for one that is on its way
-	expectFor = 20 * time.Second
-	pickAfter = 8 * time.Minute // in the story
-	takesSale = 0.7             // of orders go over the till; for the others the shop says "collected"
+	askEvery    = 20 * time.Second     // real: a shop looks for orders that it does not expect
+	askSoon     = time.Second          // and for one that is on its way
+	askPerStore = 5 * time.Millisecond // on top, each: together they ask the less often, the more they are
+	expectFor   = 20 * time.Second
+	pickAfter   = 8 * time.Minute // in the story
+	takesSale   = 0.7             // of orders go over the till; for the others the shop says "collected"
 )
 
 // expect tells a shop that an order is on its way.
@@ -53,7 +54,7 @@ func (w *worker) pick(hard context.Context) error {
 	if w.expected.Load() > now.UnixNano() {
 		every = askSoon
 	}
-	if now.Sub(w.lookedAt) >= every {
+	if now.Sub(w.lookedAt) >= every+time.Duration(len(w.crew.shops))*askPerStore {
 		w.lookedAt = now
 		if err := w.lookForOrders(hard); err != nil {
 			return err
