@@ -36,7 +36,7 @@ func TestDemo(t *testing.T) {
 	ctx := testContext(t, 90*time.Second)
 	out := &testLog{t: t}
 	r, err := Demo(ctx, ctx, DemoOptions{
-		Stores: 8, Speed: 400, For: 6 * time.Second, AtLeast: 1200, DataDir: t.TempDir(), HTTP: "127.0.0.1:0", Seed: 7, Log: zerolog.Nop(), Out: out,
+		Stores: 8, Speed: 400, For: 6 * time.Second, AtLeast: 1200, DataDir: t.TempDir(), HTTP: "127.0.0.1:0", Seed: 10, Log: zerolog.Nop(), Out: out,
 	})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out.b.String())

@@ -21,7 +21,8 @@ const (
 	stopMax           = 30 * time.Second
 	startMax          = 60 * time.Second // one program, from Run to Ready
 	cutOffMin         = 75 * time.Second // a till cut off from its agent posts at least this late (> LateTolerance)
-	countLagMax       = 40 * time.Second // from the counting of a shelf to the count's arrival
+	countLagMean      = 6 * time.Second  // from the counting of a shelf to the arrival of the count
+	countLagMax       = 40 * time.Second // and at most
 	truthHorizon      = 10 * time.Minute // movements kept to judge counts that arrive late; > cutOffMax + countLagMax
 	cutOffMax         = 4 * time.Minute
 	linesMax          = 1000 // lines of one document, as the contract says; longer ones are split

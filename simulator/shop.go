@@ -285,7 +285,8 @@ func (s *shop) count(now time.Time) *document {
 		seen[k] = true
 		s.look(d, k)
 	}
-	s.counting, s.countDue = d, now.Add(time.Duration(s.rng.Int64N(int64(countLagMax))))
+	lag := time.Duration(s.rng.ExpFloat64() * float64(countLagMean))
+	s.counting, s.countDue = d, now.Add(min(lag, countLagMax))
 	return nil
 }
 
