@@ -123,7 +123,7 @@ func word(names []string, i int) string {
 	return ""
 }
 
-var flagNames = [...]string{"derived_quantity", "masked", "bad_check_digit", "zoneless", "bad_verifier", "no_unit_price"}
+var flagNames = [...]string{"derived_quantity", "masked", "bad_check_digit", "zoneless", "bad_verifier", "no_unit_price", "clock_set_back"}
 
 // Names lists the flags set, as they stand in answers.
 func (f EventFlags) Names() []string {

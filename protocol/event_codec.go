@@ -367,11 +367,12 @@ func (l *Line) setField(f *field) error {
 
 // ContentHash tells two different documents with one id apart. What the agent or
 // the aggregator adds is left out, since a retry would get another: cuts, the
-// register's clock, the stance of a statement's lines. Traceparent is left out
+// register's clock, how the agent's own stood, the stance of a statement's lines. Traceparent is left out
 // too: a retry may carry a new one.
 func (e *Event) ContentHash() [8]byte {
 	c := *e
 	c.Traceparent = ""
+	c.Flags &^= FlagClockSetBack
 	if e.Kind != KindClock {
 		c.ClockOffsetUS, c.ClockErrorUS = 0, 0
 	}
@@ -388,7 +389,7 @@ func (e *Event) ContentHash() [8]byte {
 // HashesWhole tells that ContentHash is the hash of the event's own bytes, so
 // that who has them need not write them again.
 func (e *Event) HashesWhole() bool {
-	if e.Traceparent != "" || e.Kind == KindCount || e.Kind == KindSnapshot {
+	if e.Traceparent != "" || e.Flags&FlagClockSetBack != 0 || e.Kind == KindCount || e.Kind == KindSnapshot {
 		return false
 	}
 	return e.Kind == KindClock || e.ClockOffsetUS == 0 && e.ClockErrorUS == 0

@@ -27,6 +27,7 @@ type Journal interface {
 	Append(ctx context.Context, e *protocol.Event) (journal.Receipt, error)
 	AppendAll(ctx context.Context, events []*protocol.Event) ([]journal.Receipt, []error)
 	State() journal.State
+	HeadUS() int64 // record time of the newest record
 	Scan(from uint64, fn func(seq uint64, recordUS int64, rec []byte) error) error
 }
 

@@ -63,6 +63,7 @@ func (in *Intake) recall(lost []protocol.HoldTask) error {
 			EventTime: protocol.StampOf(in.o.Now()), HoldID: t.HoldID, OrderID: t.OrderID, Action: protocol.HoldRecalled, Body: body,
 		}
 		e.ID = protocol.MakeEventID(e.Store, e.Kind, e.DocumentID)
+		in.tellSetBack(e, in.o.Now().UnixMicro())
 		events = append(events, e)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), recallWait)
@@ -212,5 +213,6 @@ func (in *Intake) answerOf(id, action string, req *holdAnswer) (*protocol.Event,
 		e.Lines = append(e.Lines, protocol.Line{Line: n + 1, SKU: l.SKU, Quantity: l.Quantity})
 	}
 	e.ID = protocol.MakeEventID(e.Store, e.Kind, e.DocumentID)
+	in.tellSetBack(e, in.o.Now().UnixMicro())
 	return e, nil, nil
 }

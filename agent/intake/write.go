@@ -54,10 +54,22 @@ func (in *Intake) complete(e *protocol.Event, traceparent string) {
 	if e.Traceparent == "" && traceparent != "" && protocol.ValidTraceparent(traceparent) {
 		e.Traceparent = traceparent // an invalid header is ignored, as W3C asks
 	}
+	now := in.o.Now().UnixMicro()
 	if e.Register != "" {
 		in.regMu.Lock()
-		e.ClockOffsetUS, e.ClockErrorUS = in.registers.learn(e.Register, e.EventTime.US, in.o.Now().UnixMicro())
+		e.ClockOffsetUS, e.ClockErrorUS = in.registers.learn(e.Register, e.EventTime.US, now)
 		in.regMu.Unlock()
+	}
+	in.tellSetBack(e, now)
+}
+
+// tellSetBack marks a document that is recorded while record times run ahead of the
+// clock: they never fall, so where the clock was years fast and was set right, they go
+// on from there. Without the mark, what is sold then looks as if it had been posted
+// years late, and a count of the fast time would take it for counted.
+func (in *Intake) tellSetBack(e *protocol.Event, nowUS int64) {
+	if in.o.Journal.HeadUS()-nowUS > protocol.LateToleranceUS {
+		e.Flags |= protocol.FlagClockSetBack
 	}
 }
 

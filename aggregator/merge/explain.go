@@ -220,6 +220,7 @@ var flagNames = []struct {
 	{protocol.FlagZoneless, "zoneless"},
 	{protocol.FlagBadVerifier, "bad_verifier"},
 	{protocol.FlagNoUnitPrice, "no_unit_price"},
+	{protocol.FlagClockSetBack, "clock_set_back"},
 }
 
 func (v *View) outline(en *ledger.Entry, doc *protocol.Event, m *moved) protocol.ExplainLine {

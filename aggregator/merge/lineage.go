@@ -74,10 +74,11 @@ type place struct {
 	seq      uint64
 	recordUS int64
 	eventUS  int64 // corrected by what the agent knew of the register's clock
+	setBack  bool  // recordUS only continues earlier ones: the agent's clock was set back
 }
 
 func placeOf(en *ledger.Entry, recordUS int64, ev *protocol.Event) place {
-	p := place{origin: en.Origin, epoch: en.Epoch, seq: en.Seq, recordUS: recordUS, eventUS: ev.EventTime.US}
+	p := place{origin: en.Origin, epoch: en.Epoch, seq: en.Seq, recordUS: recordUS, eventUS: ev.EventTime.US, setBack: ev.Flags&protocol.FlagClockSetBack != 0}
 	if ev.ClockErrorUS > 0 && ev.Kind != protocol.KindClock {
 		p.eventUS += ev.ClockOffsetUS
 	}
@@ -86,7 +87,7 @@ func placeOf(en *ledger.Entry, recordUS int64, ev *protocol.Event) place {
 
 // late tells a document that its register could not post in time: its seq says
 // nothing of when the goods left the shelf.
-func (p *place) late() bool { return p.recordUS-p.eventUS > protocol.LateToleranceUS }
+func (p *place) late() bool { return !p.setBack && p.recordUS-p.eventUS > protocol.LateToleranceUS }
 
 // judged says what decided whether a movement is inside a cut.
 type judged uint8
@@ -121,6 +122,9 @@ func (l *lineage) inside(a *anchor, p *place) (bool, judged) {
 		return p.eventUS+offset <= counted, byEventTime
 	}
 	at := p.recordUS + offset
+	if p.setBack {
+		at = p.eventUS + offset
+	}
 	if gap := at - counted; gap > wrong+a.errorUS || -gap > wrong+a.errorUS {
 		return at <= counted, byClock
 	}

@@ -187,6 +187,15 @@ func cutRules() []modelRule {
 			hold("r3")
 			return j.recs
 		}, map[string]pos{"S1/X": {OnHand: -6000}}, nil, nil},
+		{"a sale after the clock was set back is no late one", nil, func() []rec {
+			const fast = 365 * 24 * 3600 * sec
+			j := newJournal("S1", "server")
+			c := j.add(protocol.KindCount, "c", fast, fast, line("X", 10)) // counted while the clock was a year fast
+			c.ev.Scope = protocol.ScopeSKU
+			c.ev.Lines[0].Cut = 0
+			j.add(protocol.KindSale, "s", 5*sec, fast+sec, line("X", 2)).ev.Flags = protocol.FlagClockSetBack
+			return j.recs
+		}, map[string]pos{"S1/X": {OnHand: 8000}}, nil, nil},
 		{"what a till may not say is parked", nil, func() []rec {
 			j := newJournal("S1", "server")
 			j.add(protocol.KindSnapshot, "a", sec, sec, line("X", 2))

@@ -87,6 +87,9 @@ func (j *Journal) refused(err error) {
 	}
 }
 
+// HeadUS is the record time of the newest record; 0 where there never was one.
+func (j *Journal) HeadUS() int64 { return j.snapshot.Load().HeadUS }
+
 // State tells how the journal stands.
 func (j *Journal) State() State {
 	st := *j.snapshot.Load()

@@ -1,0 +1,40 @@
+package intake
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"tillwire/protocol"
+)
+
+// A clock that was a year fast is set right: what is recorded from then on says that
+// its record time tells nothing, and a retry of what was sent before is a repeat.
+func TestDocumentsAfterTheClockWasSetBack(t *testing.T) {
+	now := testNow
+	s := newShop(t, func(o *Options) { o.Now = func() time.Time { return now } })
+	sale := func(n int) string {
+		return fmt.Sprintf(`{"document_id":"D%d","register":"R1","occurred_at":%q,"lines":[{"line":1,"sku":"ART-1","quantity":1}]}`, n, testNow.AddDate(-1, 0, 0).Format(time.RFC3339))
+	}
+	s.mustPost("/v1/sales", sale(1))
+	now = testNow.AddDate(-1, 0, 0)
+	s.mustPost("/v1/sales", sale(2))
+	if w := s.post("/v1/sales", sale(1)); w.Code != http.StatusOK {
+		t.Errorf("a retry over the change is answered with %d %s", w.Code, w.Body)
+	}
+	now = testNow
+	if w := s.post("/v1/sales", sale(2)); w.Code != http.StatusOK {
+		t.Errorf("a retry with the clock before is answered with %d %s", w.Code, w.Body)
+	}
+	var flags []bool
+	err := s.j.Scan(1, func(_ uint64, _ int64, rec []byte) error {
+		var e protocol.Event
+		_, err := protocol.DecodeRecord(rec, &e)
+		flags = append(flags, e.Flags&protocol.FlagClockSetBack != 0)
+		return err
+	})
+	if err != nil || len(flags) != 2 || flags[0] || !flags[1] {
+		t.Errorf("marked: %v (%v), want the second alone", flags, err)
+	}
+}
