@@ -67,6 +67,14 @@ func commands() []command {
 	}
 }
 
+// hidden are those that other programs call: the agent itself, installers.
+func hidden() []command {
+	return []command{
+		{"check-journal", "FILE", "verify one journal file with bbolt itself; `run` calls it where the last start did not end", "", checkJournalCommand},
+		{"unit", "[--program PATH] [--config FILE] [--sysusers]", "print the systemd unit that `install` writes", "tillwire-agent unit --program /usr/bin/tillwire-agent", unitCommand},
+	}
+}
+
 func main() {
 	os.Exit(Main(os.Args[1:], os.Stdout, os.Stderr))
 }
@@ -87,7 +95,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	case args[0] == "--version":
 		args[0] = "version"
 	}
-	for _, c := range append(commands(), command{name: "check-journal", args: "FILE", help: "verify one journal file with bbolt itself; `run` calls it where the last start did not end", do: checkJournalCommand}) {
+	for _, c := range append(commands(), hidden()...) {
 		if c.name != args[0] {
 			continue
 		}

@@ -10,7 +10,6 @@ import (
 	_ "time/tzdata" // inbox.zone: Windows and slim systems have no time zones of their own
 
 	"github.com/DeRuina/timberjack"
-	"github.com/kardianos/service"
 	"github.com/rs/zerolog"
 
 	"tillwire/agent"
@@ -38,11 +37,15 @@ func runCommand(ctx context.Context, in *invocation) error {
 	if err := c.Check(); err != nil {
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}
-	log, closeLog, err := openLog(c, in.stderr)
+	if *managed {
+		c.Log.File = managedLog(c)
+	}
+	log, closeLog, err := openLog(c, in.stderr, *managed)
 	if err != nil {
 		return err
 	}
 	defer closeLog()
+	notify := newNotifier(in.lookup, log)
 	var prove func(string) error
 	if self, err := os.Executable(); err == nil {
 		prove = agent.ProveInChild(self, "check-journal")
@@ -55,14 +58,31 @@ func runCommand(ctx context.Context, in *invocation) error {
 		if err != nil {
 			return err
 		}
-		return restarted(a.Run(ctx), closeLog)
+		return restarted(runNotified(ctx, a, notify), closeLog)
 	}
-	if !*managed || agent.FromSlot() || !underManager() {
+	if !*managed || agent.FromSlot() {
 		ctx, stop := askedToStop(ctx)
 		defer stop()
 		return run(ctx)
 	}
-	return runManaged(run, log)
+	return runManaged(ctx, run, log)
+}
+
+// runNotified runs an agent, and tells the service manager how it does.
+func runNotified(ctx context.Context, a *agent.Agent, n *notifier) error {
+	if n == nil {
+		return a.Run(ctx)
+	}
+	following, stop := context.WithCancel(ctx)
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		n.follow(following, a)
+	}()
+	err := a.Run(ctx)
+	stop()
+	<-told
+	return err
 }
 
 // restarted begins anew where another program is to go on; the journal is closed.
@@ -89,24 +109,9 @@ func askedToStop(ctx context.Context) (context.Context, context.CancelFunc) {
 	return ctx, cancel
 }
 
-// runManaged hands control to the service manager.
-func runManaged(run func(context.Context) error, log zerolog.Logger) error {
-	p := &program{run: run, fatal: func(err error) {
-		log.Error().Err(err).Msg("agent ended; the service manager restarts it")
-		os.Exit(exitFailed)
-	}}
-	s, err := service.New(p, serviceConfig(""))
-	if err != nil {
-		return fmt.Errorf("reach the service manager: %w", err)
-	}
-	if err := s.Run(); err != nil {
-		return fmt.Errorf("run as a service: %w", err)
-	}
-	return nil
-}
-
-// openLog writes to a rotated file where one is named, else to stderr.
-func openLog(c agent.Config, stderr io.Writer) (zerolog.Logger, func(), error) {
+// openLog writes to a rotated file where one is named, else to stderr; under a
+// service manager also to the system's event log, where there is one.
+func openLog(c agent.Config, stderr io.Writer, managed bool) (zerolog.Logger, func(), error) {
 	zerolog.TimeFieldFormat = time.RFC3339Nano
 	level, err := zerolog.ParseLevel(c.Log.Level)
 	if err != nil {
@@ -117,8 +122,13 @@ func openLog(c agent.Config, stderr io.Writer) (zerolog.Logger, func(), error) {
 		file := &timberjack.Logger{Filename: c.Log.File, MaxSize: 20, MaxBackups: 5, MaxAge: 35, Compression: "gzip"}
 		out, done = file, func() { _ = file.Close() }
 	}
-	log := zerolog.New(out).Level(level).With().Timestamp().Logger()
-	return log, done, nil
+	if managed {
+		if events, closeEvents := eventLog(); events != nil {
+			closeFile := done
+			out, done = &mirror{out, events}, func() { closeEvents(); closeFile() }
+		}
+	}
+	return zerolog.New(out).Level(level).With().Timestamp().Logger(), done, nil
 }
 
 func configCommand(_ context.Context, in *invocation) error {

@@ -2,72 +2,38 @@ package main
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
-	"time"
 
 	"github.com/kardianos/service"
 
 	"tillwire/agent"
 )
 
-const serviceName = "tillwire-agent"
+const (
+	serviceName        = "tillwire-agent"
+	serviceDescription = "Journals what the tills write and brings it to the stock aggregator"
+)
 
-// unit is our systemd unit: kardianos' own restarts after 120 s and has no
-// hardening. Its {{…}} are for kardianos' small template engine, which knows
-// names only; @CONFIG@ is ours.
-//
-//go:embed tillwire-agent.service
-var unit string
+// idle satisfies kardianos, which we have install and control the service; run.go
+// and the manager of the platform start and stop the agent.
+type idle struct{}
 
-// stopWithin is how long a service manager waits for us.
-const stopWithin = 5 * time.Second
+// Start does nothing.
+func (idle) Start(service.Service) error { return nil }
 
-// program is what the service manager starts and stops.
-type program struct {
-	cancel context.CancelFunc
-	done   chan error
-	run    func(context.Context) error
-	fatal  func(error)
-}
-
-// Start returns at once: a manager that waits for a large journal to open would
-// give up (Windows after 30 s).
-func (p *program) Start(service.Service) error {
-	ctx, cancel := context.WithCancel(context.Background())
-	p.cancel, p.done = cancel, make(chan error, 1)
-	go func() {
-		err := p.run(ctx)
-		p.done <- err
-		if err != nil && ctx.Err() == nil {
-			p.fatal(err) // exits non-zero, so that the manager restarts us
-		}
-	}()
-	return nil
-}
-
-// Stop ends the agent; what is journaled stays, so nothing is lost when time
-// runs out.
-func (p *program) Stop(service.Service) error {
-	p.cancel()
-	select {
-	case err := <-p.done:
-		return err
-	case <-time.After(stopWithin):
-		return errors.New("agent did not end within 5 s")
-	}
-}
+// Stop does nothing.
+func (idle) Stop(service.Service) error { return nil }
 
 func serviceConfig(config string) *service.Config {
 	args := []string{"run", "--service", "--config", config}
 	c := &service.Config{
 		Name: serviceName, DisplayName: "Tillwire Agent",
-		Description: "Journals what the tills write and brings it to the stock aggregator.",
+		Description: serviceDescription + ".",
 		Arguments:   args,
 		Option:      service.KeyValue{},
 	}
@@ -79,7 +45,9 @@ func serviceConfig(config string) *service.Config {
 		c.Option["OnFailureDelayDuration"] = "2s"
 		c.Option["OnFailureResetPeriod"] = 86400
 	case "linux":
-		c.Option["SystemdScript"] = strings.ReplaceAll(unit, "@CONFIG@", strings.ReplaceAll(config, "%", "%%"))
+		if exe, err := os.Executable(); err == nil {
+			c.Option["SystemdScript"] = renderUnit(exe, config)
+		}
 	}
 	return c
 }
@@ -102,12 +70,15 @@ func serviceCommand(action string) func(context.Context, *invocation) error {
 				return err
 			}
 		}
-		s, err := service.New(&program{}, serviceConfig(path))
+		s, err := service.New(idle{}, serviceConfig(path))
 		if err != nil {
 			return fmt.Errorf("find the service manager: %w", err)
 		}
 		if runtime.GOOS == "linux" && s.Platform() != "linux-systemd" {
 			return errors.New("this machine does not run systemd; let its own supervisor start `tillwire-agent run`")
+		}
+		if packaged := packagedUnit(); packaged != "" && (action == "install" || action == "uninstall") {
+			return leaveToPackage(in, s, action, path, packaged)
 		}
 		status, err := s.Status()
 		installed := !errors.Is(err, service.ErrNotInstalled)
@@ -135,6 +106,9 @@ func install(s service.Service, installed, running bool) error {
 		if err := s.Uninstall(); err != nil {
 			return fmt.Errorf("replace the installed service: %w", err)
 		}
+	}
+	if err := beforeInstall(); err != nil {
+		return err
 	}
 	if err := s.Install(); err != nil {
 		return fmt.Errorf("install the service: %w; it takes root or an administrator", err)

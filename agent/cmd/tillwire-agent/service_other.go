@@ -1,8 +1,11 @@
-//go:build !windows
+//go:build !windows && !linux
 
 package main
 
-func afterInstall() error { return nil }
+import "github.com/kardianos/service"
 
-// underManager: on other systems --service alone says so.
-func underManager() bool { return true }
+func packagedUnit() string { return "" }
+
+func leaveToPackage(*invocation, service.Service, string, string, string) error { return nil }
+
+func beforeInstall() error { return nil }

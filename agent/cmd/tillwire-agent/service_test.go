@@ -13,32 +13,24 @@ import (
 )
 
 // exposureMax is what systemd may call our unit: 0 is best, 10 worst.
-const exposureMax = 1.5
-
-// rendered fills the unit as kardianos/service 1.3.0 does: names and one filter.
-func rendered(t *testing.T, exe, config string) string {
-	t.Helper()
-	c := serviceConfig(config)
-	script, ok := c.Option["SystemdScript"].(string)
-	if !ok {
-		t.Skip("skipped: systemd units are for Linux, this is " + runtime.GOOS)
-	}
-	out := strings.NewReplacer("{{Description}}", c.Description, "{{Path | cmdEscape}}", strings.ReplaceAll(exe, " ", `\x20`)).Replace(script)
-	if strings.Contains(out, "{{") || strings.Contains(out, "@CONFIG@") {
-		t.Fatalf("the service library knows no such place:\n%s", out)
-	}
-	return out
-}
+const exposureMax = 1.2
 
 func TestUnitNamesProgramAndConfiguration(t *testing.T) {
-	unit := rendered(t, "/opt/till wire/agent", "/etc/100%/agent.toml")
+	unit := renderUnit("/opt/till wire/agent", "/etc/100%/agent.toml")
 	for _, want := range []string{
 		`ExecStart=/opt/till\x20wire/agent run --service --config ${CREDENTIALS_DIRECTORY}/agent.toml`,
-		"LoadCredential=agent.toml:/etc/100%%/agent.toml", "Restart=always", "StartLimitIntervalSec=0",
+		"LoadCredential=agent.toml:/etc/100%%/agent.toml", "ConditionPathExists=/etc/100%%/agent.toml",
+		"Restart=always", "RestartSec=2", "StartLimitIntervalSec=0", "Type=notify", "WatchdogSec=30", "User=" + serviceUser,
 	} {
 		if !strings.Contains(unit, want+"\n") {
 			t.Errorf("the unit lacks %q", want)
 		}
+	}
+	if strings.Contains(unit, "{{") || regexp.MustCompile(`@[A-Z]+@`).MatchString(unit) {
+		t.Errorf("a place is left empty:\n%s", unit)
+	}
+	if c := serviceConfig("/etc/tillwire/agent.toml"); runtime.GOOS == "linux" && !strings.Contains(c.Option["SystemdScript"].(string), "LoadCredential=agent.toml:/etc/tillwire/agent.toml\n") {
+		t.Error("`install` writes another unit")
 	}
 }
 
@@ -53,7 +45,7 @@ func TestUnitBeforeSystemd(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), serviceName+".service")
-	if err := os.WriteFile(path, []byte(rendered(t, exe, "/etc/tillwire/agent.toml")), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(renderUnit(exe, "/etc/tillwire/agent.toml")), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	out, err := exec.Command(analyze, "verify", "--man=no", path).CombinedOutput()

@@ -1,19 +1,31 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"time"
 
-	"golang.org/x/sys/windows/svc"
+	"github.com/kardianos/service"
+	"golang.org/x/sys/windows"
+	"golang.org/x/sys/windows/svc/eventlog"
 	"golang.org/x/sys/windows/svc/mgr"
 
 	"tillwire/agent"
 )
 
-// afterInstall sets what kardianos cannot: restart also when the process ends
-// by itself with an error, not only when it crashes; and who may read the folder.
+// failureReset is after how many seconds without a failure they count anew.
+const failureReset = 86400
+
+func packagedUnit() string { return "" }
+
+func leaveToPackage(*invocation, service.Service, string, string, string) error { return nil }
+
+func beforeInstall() error { return nil }
+
+// afterInstall sets what neither kardianos nor the MSI's tables can: restart also
+// when the process ends by itself with an error, not only when it crashes; the
+// source in the event log; and who may read the folder.
 func afterInstall() error {
 	m, err := mgr.Connect()
 	if err != nil {
@@ -25,14 +37,38 @@ func afterInstall() error {
 		return fmt.Errorf("open service: %w", err)
 	}
 	defer func() { _ = s.Close() }()
+	if err := recoverAlways(s); err != nil {
+		return err
+	}
+	err = eventlog.InstallAsEventCreate(serviceName, eventlog.Info|eventlog.Warning|eventlog.Error)
+	if err != nil && !errors.Is(err, windows.ERROR_ALREADY_EXISTS) && !eventSourceExists() {
+		return fmt.Errorf("register in the event log: %w", err)
+	}
+	return protectFolder(agent.Defaults().DataDir)
+}
+
+// recoverAlways has the service started again after every failure, for ever, and
+// some minutes after the boot, when the disk is at rest.
+func recoverAlways(s *mgr.Service) error {
 	restart := mgr.RecoveryAction{Type: mgr.ServiceRestart, Delay: 2 * time.Second}
-	if err := s.SetRecoveryActions([]mgr.RecoveryAction{restart, restart, restart}, 86400); err != nil {
+	if err := s.SetRecoveryActions([]mgr.RecoveryAction{restart, restart, restart}, failureReset); err != nil {
 		return fmt.Errorf("set recovery actions: %w", err)
 	}
 	if err := s.SetRecoveryActionsOnNonCrashFailures(true); err != nil {
 		return fmt.Errorf("set recovery on failure: %w", err)
 	}
-	return protectFolder(agent.Defaults().DataDir)
+	c, err := s.Config()
+	if err != nil {
+		return fmt.Errorf("read service: %w", err)
+	}
+	if c.DelayedAutoStart {
+		return nil
+	}
+	c.DelayedAutoStart = true
+	if err := s.UpdateConfig(c); err != nil {
+		return fmt.Errorf("set delayed start: %w", err)
+	}
+	return nil
 }
 
 // protectFolder keeps secret and journal from the other users of a till: what
@@ -41,16 +77,17 @@ func protectFolder(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make data folder: %w", err)
 	}
-	const system, administrators = "*S-1-5-18:(OI)(CI)F", "*S-1-5-32-544:(OI)(CI)F"
-	out, err := exec.Command("icacls", dir, "/inheritance:r", "/grant:r", system, administrators, `NT SERVICE\`+serviceName+`:(OI)(CI)M`).CombinedOutput()
+	sd, err := windows.SecurityDescriptorFromString(folderRights())
 	if err != nil {
-		return fmt.Errorf("protect %s: icacls: %w: %s", dir, err, out)
+		return fmt.Errorf("protect %s: %w", dir, err)
+	}
+	list, _, err := sd.DACL()
+	if err != nil {
+		return fmt.Errorf("protect %s: %w", dir, err)
+	}
+	const what = windows.DACL_SECURITY_INFORMATION | windows.PROTECTED_DACL_SECURITY_INFORMATION
+	if err := windows.SetNamedSecurityInfo(dir, windows.SE_FILE_OBJECT, what, nil, nil, list, nil); err != nil {
+		return fmt.Errorf("protect %s: %w; it takes an administrator", dir, err)
 	}
 	return nil
-}
-
-// underManager tells whether the service manager started this process.
-func underManager() bool {
-	yes, err := svc.IsWindowsService()
-	return err == nil && yes
 }
