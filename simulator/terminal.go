@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -112,8 +113,10 @@ func (t *Terminal) Main(ctx, abort context.Context, args []string) int {
 		t.help(t.Stderr)
 		return exitUsage
 	}
-	switch args[0] {
-	case "help", "-h", "--help":
+	switch {
+	case args[0] == "help" && len(args) == 2 && args[1] == "--json":
+		return t.exit(command{name: "help", args: "--json"}, t.helpJSON())
+	case args[0] == "help" || args[0] == "-h" || args[0] == "--help":
 		t.help(t.Stdout)
 		return exitOK
 	}
@@ -147,8 +150,26 @@ func (t *Terminal) exit(c command, err error) int {
 
 func (t *Terminal) errorf(format string, args ...any) { _, _ = fmt.Fprintf(t.Stderr, format, args...) }
 
+const about = "runs fleets of real agents against a real aggregator, and proves what arrived"
+
+// helpJSON is the help for programs: manual pages and completions are made of it,
+// and of each command's --help.
+func (t *Terminal) helpJSON() error {
+	type named struct {
+		Name    string `json:"name"`
+		Args    string `json:"args"`
+		Help    string `json:"help"`
+		Example string `json:"example"`
+	}
+	var all []named
+	for _, c := range commands() {
+		all = append(all, named{c.name, c.args, c.about, c.example})
+	}
+	return json.NewEncoder(t.Stdout).Encode(map[string]any{"program": "tillwire-simulator", "about": about, "commands": all})
+}
+
 func (t *Terminal) help(w io.Writer) {
-	_, _ = fmt.Fprint(w, "tillwire-simulator runs fleets of real agents against a real aggregator, and proves what arrived.\n\nCommands:\n")
+	_, _ = fmt.Fprint(w, "tillwire-simulator "+about+".\n\nCommands:\n")
 	for _, c := range commands() {
 		_, _ = fmt.Fprintf(w, "  %s %s\n      %s\n", c.name, c.args, c.about)
 		if c.example != "" {

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -69,10 +70,10 @@ func commands() []command {
 
 // hidden are those that other programs call: the agent itself, installers.
 func hidden() []command {
-	return []command{
+	return append(platformHidden(), []command{
 		{"check-journal", "FILE", "verify one journal file with bbolt itself; `run` calls it where the last start did not end", "", checkJournalCommand},
 		{"unit", "[--program PATH] [--config FILE] [--sysusers]", "print the systemd unit that `install` writes", "tillwire-agent unit --program /usr/bin/tillwire-agent", unitCommand},
-	}
+	}...)
 }
 
 func main() {
@@ -87,6 +88,8 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	case len(args) == 0:
 		usage(stderr)
 		return exitUsage
+	case args[0] == "help" && len(args) == 2 && args[1] == "--json":
+		return exitCode(helpJSON(stdout), stderr, command{name: "help", args: "--json"})
 	case args[0] == "help" && len(args) > 1:
 		args = []string{args[1], "--help"}
 	case args[0] == "help" || args[0] == "-h" || args[0] == "--help":
@@ -122,8 +125,26 @@ func exitCode(err error, stderr io.Writer, c command) int {
 	}
 }
 
+const about = "keeps what the tills of one shop write, and brings it to the aggregator"
+
+// helpJSON is the help for programs: manual pages and completions are made of it,
+// and of each command's --help.
+func helpJSON(w io.Writer) error {
+	type named struct {
+		Name    string `json:"name"`
+		Args    string `json:"args"`
+		Help    string `json:"help"`
+		Example string `json:"example"`
+	}
+	var all []named
+	for _, c := range commands() {
+		all = append(all, named{c.name, c.args, c.help, c.example})
+	}
+	return json.NewEncoder(w).Encode(map[string]any{"program": "tillwire-agent", "about": about, "config": agent.DefaultConfigPath(), "commands": all})
+}
+
 func usage(w io.Writer) {
-	fmt.Fprint(w, "tillwire-agent keeps what the tills of one shop write, and brings it to the aggregator.\n\nUsage: tillwire-agent COMMAND [flags]\n\nCommands:\n")
+	fmt.Fprint(w, "tillwire-agent "+about+".\n\nUsage: tillwire-agent COMMAND [flags]\n\nCommands:\n")
 	for _, c := range commands() {
 		fmt.Fprintf(w, "  %-10s %s\n", c.name, c.help)
 	}

@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -72,6 +73,9 @@ func main() {
 func Main(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if len(args) == 2 && args[0] == "help" && args[1] == "--json" {
+		return exitCode(helpJSON(stdout), stderr, command{name: "help", args: "--json"})
+	}
 	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
 		usage(stdout)
 		if len(args) == 0 {
@@ -124,8 +128,26 @@ func exitCode(err error, stderr io.Writer, c command) int {
 	}
 }
 
+const about = "merges the journals of all stores and answers what is available where"
+
+// helpJSON is the help for programs: manual pages and completions are made of it,
+// and of each command's --help.
+func helpJSON(w io.Writer) error {
+	type named struct {
+		Name    string `json:"name"`
+		Args    string `json:"args"`
+		Help    string `json:"help"`
+		Example string `json:"example"`
+	}
+	var all []named
+	for _, c := range commands() {
+		all = append(all, named{c.name, c.args, c.help, c.example})
+	}
+	return json.NewEncoder(w).Encode(map[string]any{"program": "tillwire-aggregator", "about": about, "config": aggregator.DefaultConfigPath(), "commands": all})
+}
+
 func usage(w io.Writer) {
-	fmt.Fprint(w, "tillwire-aggregator merges the journals of all stores and answers what is available where.\n\nUsage: tillwire-aggregator COMMAND [flags]\n\nCommands:\n")
+	fmt.Fprint(w, "tillwire-aggregator "+about+".\n\nUsage: tillwire-aggregator COMMAND [flags]\n\nCommands:\n")
 	for _, c := range commands() {
 		fmt.Fprintf(w, "  %-18s %s\n", c.name, c.help)
 	}

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/kardianos/service"
+
+	"tillwire/agent"
+)
+
+// platformHidden are the commands that the MSI calls.
+func platformHidden() []command {
+	return []command{{"service-setup", "[--store S --aggregator URL --token T | --token-file FILE] [--purge]", "what the MSI's tables cannot say about an installed service", "", setupCommand}}
+}
+
+// setupCommand completes an installation: it enrols where it is told how and no
+// earlier installation did, sets what a service needs, and starts it. It fails,
+// and the MSI with it, where one of these does: a silent installation that left a
+// shop without its agent would be noticed days later.
+func setupCommand(ctx context.Context, in *invocation) error {
+	f := bareFlags(in)
+	store := f.String("store", "", "`shop`")
+	name := f.String("agent", "", "`name` within the shop")
+	at := f.String("aggregator", "", "`URL` of the aggregator")
+	token := f.String("token", "", "one-off enrolment `token`")
+	file := f.String("token-file", "", "`file` whose first line is the token")
+	purge := f.Bool("purge", false, "delete journal, configuration and logs")
+	if err := f.parse(in); err != nil {
+		return err
+	}
+	if *purge {
+		return purgeAll()
+	}
+	if err := afterInstall(); err != nil { // first: what is written next lies in a protected folder
+		return err
+	}
+	path := agent.DefaultConfigPath()
+	if *file != "" && *token == "" {
+		b, err := os.ReadFile(*file)
+		if err != nil {
+			return fmt.Errorf("read TOKENFILE: %w", err)
+		}
+		first, _, _ := strings.Cut(string(b), "\n")
+		*token = strings.TrimSpace(first)
+	}
+	if *token != "" || *store != "" && existing(path) == "" {
+		if err := enrolSilently(ctx, in, *at, *token, *store, *name); err != nil {
+			return err
+		}
+	}
+	if existing(path) == "" {
+		fmt.Fprintln(in.stdout, "not enrolled yet: tillwire-agent enroll, then tillwire-agent start")
+		return nil
+	}
+	if _, err := prepare(path); err != nil {
+		return err
+	}
+	s, err := service.New(idle{}, serviceConfig(path))
+	if err != nil {
+		return fmt.Errorf("find the service manager: %w", err)
+	}
+	status, err := s.Status()
+	if err != nil {
+		return fmt.Errorf("ask for the service: %w", err)
+	}
+	return control(s, "start", true, status)
+}
+
+func enrolSilently(ctx context.Context, in *invocation, at, token, store, name string) error {
+	if _, err := url.Parse(at); err != nil || at == "" {
+		return fmt.Errorf("%w: AGGREGATOR %q is no URL; STORE, AGGREGATOR and TOKEN or TOKENFILE go together", errUsage, at)
+	}
+	args := []string{"--aggregator", at, "--token", "-", "--store", store}
+	if name != "" {
+		args = append(args, "--agent", name)
+	}
+	sub := *in
+	sub.args, sub.stdin = args, strings.NewReader(token+"\n")
+	for _, c := range commands() {
+		if c.name == "enroll" {
+			sub.command = c
+		}
+	}
+	return enrollCommand(ctx, &sub)
+}
+
+// purgeAll is what an uninstallation with PURGE=yes asks for.
+func purgeAll() error {
+	dir := agent.Defaults().DataDir
+	if err := os.RemoveAll(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("purge: %w", err)
+	}
+	return nil
+}
