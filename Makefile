@@ -21,13 +21,18 @@ LINT_VERSION := v2.15.0
 LINT        := $(TOOLS)/golangci-lint
 LINT_STAMP  := $(TOOLS)/.golangci-lint-$(LINT_VERSION)
 
+# Makes deb and rpm; later versions need a module that not every proxy has.
+NFPM_VERSION := v2.45.2
+NFPM        := $(TOOLS)/nfpm
+NFPM_STAMP  := $(TOOLS)/.nfpm-$(NFPM_VERSION)
+
 # Where Debian keeps the modules of the ERP that posting is proved against.
 TRYTON := /usr/lib/python3/dist-packages/trytond/modules
 
 # What tests need beyond Go: any of these programs or files = Debian package.
 DEPS := gcc=gcc /usr/include/stdlib.h=libc6-dev redis-server=redis-server \
         protoc=protobuf-compiler zstd=zstd spin=spin ip=iproute2 nft=nftables \
-        strace=strace mkfs.ext4=e2fsprogs \
+        strace=strace mkfs.ext4=e2fsprogs systemd-analyze=systemd rpm=rpm \
         chromium,chromium-browser,google-chrome=chromium prometheus=prometheus \
         node,nodejs=nodejs npm=npm g++=g++ python3=python3 /usr/include/node/node.h,/usr/local/include/node/node.h=libnode-dev \
         trytond=tryton-server $(foreach m,stock stock-inventory-location sale purchase product-cost-fifo sale-stock-quantity stock-lot production,\
@@ -40,7 +45,12 @@ BENCH_DEPS := gcc=gcc /usr/include/stdlib.h=libc6-dev redis-server=redis-server 
         mosquitto,/usr/sbin/mosquitto=mosquitto pgbench=postgresql \
         initdb,/usr/lib/postgresql/*/bin/initdb=postgresql
 
-.PHONY: help build demo check lint fmt layout test deps lazyfs bench bench-deps bench-compare gobench soak chaos pictures fuzz clean
+# What the tests of packages need more: another Debian, another system, a signer.
+DIST_DEPS := wixl=wixl msibuild=msitools osslsigncode=osslsigncode openssl=openssl gpg=gpg unzip=unzip debootstrap=debootstrap \
+        systemd-nspawn=systemd-container wine=wine wine64,/usr/lib/wine/wine64=wine64 x86_64-w64-mingw32-gcc=gcc-mingw-w64-x86-64 \
+        zsh=zsh fish=fish mandoc=mandoc ansible-playbook=ansible-core ansible-lint=ansible-lint
+
+.PHONY: help build dist dist-test nfpm demo check lint fmt layout test deps lazyfs bench bench-deps bench-compare gobench soak chaos pictures fuzz clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +58,18 @@ help: ## list the targets
 build: ## build the three programs into bin/ (static, reproducible)
 	@mkdir -p bin
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags='$(LDFLAGS)' -o bin/ $(PROGRAMS)
+
+# Two builds of one commit are alike, byte for byte, unless SIGN signs them.
+DIST_ONLY ?=
+dist: nfpm ## make a release in dist/: programs, deb, rpm, msi, archives, manual, SBOM (DIST_ONLY=linux/amd64, SIGN=installers/sign.sh)
+	$(GO) run ./installers/cmd/tillwire-dist --out dist --version '$(VERSION)' --nfpm $(NFPM) --only '$(DIST_ONLY)'
+
+nfpm: $(NFPM_STAMP)
+
+dist-test: nfpm ## install the packages for real: in a booted Debian, under Wine, by Ansible; build twice; sign
+	@$(MAKE) deps DEPS='$(DEPS) $(DIST_DEPS)'
+	$(GO) vet -tags dist ./installers/...
+	$(GO) test -tags dist -count=1 -p 1 -timeout 45m -v ./installers/...
 
 demo: build ## run a chain and its fleet of real agents until Ctrl-C (STORES=400)
 	@bin/tillwire-simulator demo --stores $(STORES)
@@ -66,7 +88,7 @@ fmt: $(LINT_STAMP) ## format the sources (gofumpt, gci)
 layout: ## the house rules alone
 	$(GO) test -count=1 -run '^TestLayout' .
 
-test: deps ## fetch what tests need, then run all of them with the race detector
+test: deps nfpm ## fetch what tests need, then run all of them with the race detector
 	@race=-race; command -v "$$($(GO) env CC)" >/dev/null || { race=; echo "test: skipped the race detector: no C compiler"; }; \
 	set -x; $(GO) test -count=1 -run 'TestBubble|TestHerd' ./simulator; CGO_ENABLED=$${race:+1} $(GO) test $$race -p $(P) -timeout 20m ./...
 	@if command -v "$$($(GO) env CC)" >/dev/null; then set -x; cd $(PEERS) && CGO_ENABLED=1 $(GO) test -count=1 ./...; \
@@ -160,9 +182,14 @@ fuzz: ## run each fuzzer for FUZZTIME=30s
 	done <<< "$$found"
 
 clean: ## remove what was built and what demos left (tools stay in .bin)
-	rm -rf bin .data
+	rm -rf bin dist .data
 
 $(LINT_STAMP):
 	@mkdir -p $(TOOLS)
 	GOBIN=$(TOOLS) GOFLAGS= CGO_ENABLED=0 $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 	@rm -f $(TOOLS)/.golangci-lint-* && touch $@
+
+$(NFPM_STAMP):
+	@mkdir -p $(TOOLS)
+	GOBIN=$(TOOLS) GOFLAGS= CGO_ENABLED=0 $(GO) install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION)
+	@rm -f $(TOOLS)/.nfpm-* && touch $@

@@ -128,7 +128,7 @@ func readTree(t *testing.T) *tree {
 }
 
 // builtFolders are made by make and by programs; .gitignore names them too.
-var builtFolders = []string{".git", ".bin", ".data", "bin"}
+var builtFolders = []string{".git", ".bin", ".data", "bin", "dist"}
 
 func walk(t *testing.T) (names []string) {
 	t.Helper()

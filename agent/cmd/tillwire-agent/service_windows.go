@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"os"
 	"time"
+	"unsafe"
 
 	"github.com/kardianos/service"
 	"golang.org/x/sys/windows"
+	"golang.org/x/sys/windows/registry"
 	"golang.org/x/sys/windows/svc/eventlog"
 	"golang.org/x/sys/windows/svc/mgr"
 
@@ -54,21 +56,33 @@ func recoverAlways(s *mgr.Service) error {
 	if err := s.SetRecoveryActions([]mgr.RecoveryAction{restart, restart, restart}, failureReset); err != nil {
 		return fmt.Errorf("set recovery actions: %w", err)
 	}
-	if err := s.SetRecoveryActionsOnNonCrashFailures(true); err != nil {
+	err := s.SetRecoveryActionsOnNonCrashFailures(true)
+	if err := settled(err, "FailureActionsOnNonCrashFailures"); err != nil {
 		return fmt.Errorf("set recovery on failure: %w", err)
 	}
-	c, err := s.Config()
-	if err != nil {
-		return fmt.Errorf("read service: %w", err)
-	}
-	if c.DelayedAutoStart {
-		return nil
-	}
-	c.DelayedAutoStart = true
-	if err := s.UpdateConfig(c); err != nil {
+	delayed := windows.SERVICE_DELAYED_AUTO_START_INFO{IsDelayedAutoStartUp: 1}
+	err = windows.ChangeServiceConfig2(s.Handle, windows.SERVICE_CONFIG_DELAYED_AUTO_START_INFO, (*byte)(unsafe.Pointer(&delayed))) //nolint:gosec // how the call takes its argument
+	if err := settled(err, "DelayedAutostart"); err != nil {
 		return fmt.Errorf("set delayed start: %w", err)
 	}
 	return nil
+}
+
+// settled is err, but where the service manager does not know the setting (Wine):
+// then the setting is put where Windows keeps it.
+func settled(err error, name string) error {
+	if errors.Is(err, windows.ERROR_INVALID_LEVEL) {
+		return setServiceValue(name, 1)
+	}
+	return err
+}
+
+func setServiceValue(name string, value uint32) error {
+	k, err := registry.OpenKey(registry.LOCAL_MACHINE, `SYSTEM\CurrentControlSet\Services\`+serviceName, registry.SET_VALUE)
+	if err != nil {
+		return err
+	}
+	return errors.Join(k.SetDWordValue(name, value), k.Close())
 }
 
 // protectFolder keeps secret and journal from the other users of a till: what

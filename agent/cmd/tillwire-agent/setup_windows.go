@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/kardianos/service"
+	"golang.org/x/sys/windows"
+	"golang.org/x/sys/windows/svc/mgr"
 
 	"tillwire/agent"
 )
@@ -35,6 +37,9 @@ func setupCommand(ctx context.Context, in *invocation) error {
 	}
 	if *purge {
 		return purgeAll()
+	}
+	if err := quoteProgram(); err != nil {
+		return err
 	}
 	if err := afterInstall(); err != nil { // first: what is written next lies in a protected folder
 		return err
@@ -69,6 +74,35 @@ func setupCommand(ctx context.Context, in *invocation) error {
 		return fmt.Errorf("ask for the service: %w", err)
 	}
 	return control(s, "start", true, status)
+}
+
+// quoteProgram writes the service's command line as this program would: a path
+// with blanks and without quotes lets C:\Program.exe run in its place.
+func quoteProgram() error {
+	exe, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	line := windows.ComposeCommandLine(append([]string{exe}, serviceConfig(agent.DefaultConfigPath()).Arguments...))
+	m, err := mgr.Connect()
+	if err != nil {
+		return fmt.Errorf("reach the service manager: %w", err)
+	}
+	defer func() { _ = m.Disconnect() }()
+	s, err := m.OpenService(serviceName)
+	if err != nil {
+		return fmt.Errorf("open service: %w", err)
+	}
+	defer func() { _ = s.Close() }()
+	text, err := windows.UTF16PtrFromString(line)
+	if err != nil {
+		return fmt.Errorf("write command line: %w", err)
+	}
+	const same = windows.SERVICE_NO_CHANGE
+	if err := windows.ChangeServiceConfig(s.Handle, same, same, same, text, nil, nil, nil, nil, nil, nil); err != nil {
+		return fmt.Errorf("set command line: %w", err)
+	}
+	return nil
 }
 
 func enrolSilently(ctx context.Context, in *invocation, at, token, store, name string) error {

@@ -32,7 +32,11 @@ func (d *dist) archives(_ context.Context) error {
 			return err
 		}
 		name := fmt.Sprintf("tillwire-%s-%s-%s", d.numbers, t.os, t.arch)
-		pack, ending := writeTar, ".tar.gz"
+		level := gzip.BestCompression
+		if d.draft {
+			level = gzip.BestSpeed
+		}
+		pack, ending := tarWriter(level), ".tar.gz"
 		if t.os == "windows" {
 			pack, ending = writeZip, ".zip"
 		}
@@ -77,11 +81,17 @@ func (d *dist) contents(t target) ([]entry, error) {
 	return all, nil
 }
 
-func writeTar(w io.Writer, top string, entries []entry, at time.Time) error {
-	gz, err := gzip.NewWriterLevel(w, gzip.BestCompression)
-	if err != nil {
-		return err
+func tarWriter(level int) func(io.Writer, string, []entry, time.Time) error {
+	return func(w io.Writer, top string, entries []entry, at time.Time) error {
+		gz, err := gzip.NewWriterLevel(w, level)
+		if err != nil {
+			return err
+		}
+		return errors.Join(writeTar(gz, top, entries, at), gz.Close())
 	}
+}
+
+func writeTar(gz io.Writer, top string, entries []entry, at time.Time) error {
 	t := tar.NewWriter(gz)
 	for _, e := range entries {
 		b, err := os.ReadFile(e.from)
@@ -96,7 +106,7 @@ func writeTar(w io.Writer, top string, entries []entry, at time.Time) error {
 			return err
 		}
 	}
-	return errors.Join(t.Close(), gz.Close())
+	return t.Close()
 }
 
 func writeZip(w io.Writer, top string, entries []entry, at time.Time) error {

@@ -56,6 +56,7 @@ type dist struct {
 	targets   []target
 	nfpm      string
 	sign      string
+	draft     bool // compress little: for tests
 	log       io.Writer
 }
 
@@ -78,6 +79,7 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 	f.StringVar(&d.version, "version", "", "`version`; default: of git")
 	f.StringVar(&d.nfpm, "nfpm", ".bin/nfpm", "`program` that makes deb and rpm")
 	f.StringVar(&d.sign, "sign", os.Getenv("SIGN"), "`program` that signs, called as PROGRAM exe|msi|sums FILE; default: $SIGN; see installers/sign.sh")
+	f.BoolVar(&d.draft, "draft", false, "compress little and fast: to try things, not to give away")
 	only := f.String("only", "", "`list` of targets, e.g. linux/amd64,windows/amd64; default: all")
 	if err := f.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {

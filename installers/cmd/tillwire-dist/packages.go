@@ -33,10 +33,15 @@ func (d *dist) pack(ctx context.Context, t target, name string) error {
 	if err != nil {
 		return err
 	}
+	deb, rpm := "xz", "xz"
+	if d.draft {
+		deb, rpm = "none", "gzip:1"
+	}
 	missing := ""
 	filled := os.Expand(string(text), func(key string) string {
 		v, ok := map[string]string{
 			"ARCH": t.arch, "VERSION": d.numbers, "MTIME": d.at.Format(time.RFC3339), "HERE": here, "STAGE": stage, "ROOT": d.root,
+			"DEB": deb, "RPM": rpm,
 		}[key]
 		if !ok {
 			missing = key
