@@ -228,6 +228,10 @@ func (a *Agent) linkStatus() intake.LinkStatus {
 	}
 	s := a.link.Status()
 	out := intake.LinkStatus{Connected: s.Connected, Broker: a.cfg.Link.Broker, Since: s.Since, NextTry: s.NextTry, LastError: s.LastError}
+	if s.ClockOffsetUS != 0 { // an exact zero is nobody's
+		ms := s.ClockOffsetUS / 1000
+		out.ClockOffsetMS = &ms
+	}
 	if s.Connected && s.Session == "resting" { // refused: it rests before it asks again
 		out.Refused = s.LastError
 	}

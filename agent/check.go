@@ -56,10 +56,7 @@ func (r *CheckReport) Failed() bool {
 }
 
 func (r *CheckReport) add(what, result, remedy, detail string, args ...any) {
-	if result == CheckOK {
-		remedy = ""
-	}
-	r.Items = append(r.Items, CheckItem{What: what, Result: result, Detail: fmt.Sprintf(detail, args...), Remedy: remedy})
+	r.Items = append(r.Items, newItem(what, result, remedy, detail, args...))
 }
 
 // Check looks at a data folder: the volume, every page, checksum and chain of the
@@ -95,6 +92,10 @@ func (r *CheckReport) volume(dir string) {
 		r.add("disk", CheckWarning, "look whether the disk is still there", "its free space is unknown: %v", err)
 		return
 	}
+	r.Items = append(r.Items, volumeItem(free, total))
+}
+
+func volumeItem(free, total uint64) CheckItem {
 	used := int((total - min(free, total)) * 100 / total)
 	result := CheckOK
 	switch {
@@ -103,7 +104,7 @@ func (r *CheckReport) volume(dir string) {
 	case used >= diskWarnPercent:
 		result = CheckWarning
 	}
-	r.add("disk", result, fmt.Sprintf("make room on the disk: at %d %% the agent stops taking sales", diskFailPercent),
+	return newItem("disk", result, fmt.Sprintf("make room on the disk: at %d %% the agent stops taking sales", diskFailPercent),
 		"%d %% used, %d MiB free", used, free>>20)
 }
 

@@ -40,6 +40,8 @@ type LinkStatus struct {
 	NextTry   time.Time // zero while connected
 	Refused   string    // why the aggregator refuses to merge; "" = it does not
 	LastError string    // in words
+
+	ClockOffsetMS *int64 // the aggregator's clock less this one; nil: never heard
 }
 
 // Options configure the port. Store, Agent and Journal are required.

@@ -35,6 +35,8 @@ type StatusLink struct {
 	NextTryAt *time.Time `json:"next_try_at"`
 	Refused   string     `json:"refused"`
 	LastError string     `json:"last_error"`
+
+	ClockOffsetMS *int64 `json:"clock_offset_ms"` // the aggregator's clock less this machine's; null: never heard
 }
 
 // StatusJournal is the disk's side.
@@ -116,7 +118,7 @@ func (in *Intake) snapshot() (Status, journal.State, LinkStatus) {
 		Advice:  advise(st, link, in.started, now),
 		Link: StatusLink{
 			State: linkState(link), Broker: link.Broker, Since: instant(link.Since), NextTryAt: instant(link.NextTry),
-			Refused: link.Refused, LastError: link.LastError,
+			Refused: link.Refused, LastError: link.LastError, ClockOffsetMS: link.ClockOffsetMS,
 		},
 		Journal: StatusJournal{
 			Phase: st.Phase, Epoch: st.Epoch, TailSeq: st.Tail, HeadSeq: st.Head, MergedSeq: st.Merged, SafeSeq: st.Safe,

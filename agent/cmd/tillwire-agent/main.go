@@ -60,6 +60,8 @@ func commands() []command {
 		{"stop", "", "stop the service", "", serviceCommand("stop")},
 		{"restart", "", "restart the service", "", serviceCommand("restart")},
 		{"status", "[--json]", "say whether it runs, is connected, and what waits; exit code 3 when not ready", "tillwire-agent status", statusCommand},
+		{"doctor", "[--json]", "look at what the agent needs: name, way, TLS, clock, port, disk, permissions, virus scanner; says what to do; exit code 1 when a person must act", "sudo tillwire-agent doctor", doctorCommand},
+		{"support-bundle", "[--out FILE]", "pack state, findings, configuration without secrets, and the end of the log for support; no sale, no card number", "sudo tillwire-agent support-bundle", bundleCommand},
 		{"check", "[--data-dir DIR] [--json] [--repair]", "verify every byte of the journal, beside a running agent too; says what is wrong and what to do; exit code 1 when a person must act", "tillwire-agent check", checkCommand},
 		{"export", "[--data-dir DIR] [--from SEQ] [--verify] [--out FILE]", "write the journal as JSON Lines, each record verified by the chain; beside a running agent too", "tillwire-agent export --verify --out journal.jsonl", exportCommand},
 		{"import", "[--data-dir DIR] [--dry-run] FILE", "feed an exported file to the running agent, or restore the journal of a folder that has none; events known already count once", "tillwire-agent import journal.jsonl", importCommand},
@@ -146,7 +148,7 @@ func helpJSON(w io.Writer) error {
 func usage(w io.Writer) {
 	fmt.Fprint(w, "tillwire-agent "+about+".\n\nUsage: tillwire-agent COMMAND [flags]\n\nCommands:\n")
 	for _, c := range commands() {
-		fmt.Fprintf(w, "  %-10s %s\n", c.name, c.help)
+		fmt.Fprintf(w, "  %-14s %s\n", c.name, c.help)
 	}
 	fmt.Fprint(w, "\nExamples:\n")
 	for _, c := range commands() {

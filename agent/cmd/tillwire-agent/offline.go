@@ -58,10 +58,14 @@ func sayReport(w io.Writer, r *agent.CheckReport) {
 		state = "running"
 	}
 	fmt.Fprintf(w, "%s (agent %s)\n", r.DataDir, state)
-	for _, i := range r.Items {
-		fmt.Fprintf(w, "  %-7s  %-12s %s\n", i.Result, i.What, i.Detail)
+	sayItems(w, r.Items)
+}
+
+func sayItems(w io.Writer, items []agent.CheckItem) {
+	for _, i := range items {
+		fmt.Fprintf(w, "  %-7s  %-13s %s\n", i.Result, i.What, i.Detail)
 		if i.Remedy != "" {
-			fmt.Fprintf(w, "  %-7s  %-12s → %s\n", "", "", i.Remedy)
+			fmt.Fprintf(w, "  %-7s  %-13s → %s\n", "", "", i.Remedy)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"tillwire/agent"
 	"tillwire/protocol"
 )
 
@@ -27,6 +28,19 @@ func statusCommand(ctx context.Context, in *invocation) error {
 	if err != nil {
 		return err
 	}
+	b, err := askAgent(ctx, c, "/v1/status")
+	if err != nil {
+		return err
+	}
+	if *asJSON {
+		_, err = in.stdout.Write(append(bytes.TrimSpace(b), '\n'))
+		return err
+	}
+	return sayStatus(in.stdout, b)
+}
+
+// askAgent gets a page of the agent that works on the data folder.
+func askAgent(ctx context.Context, c agent.Config, page string) ([]byte, error) {
 	addr := c.HTTP.Listen
 	var picked struct {
 		HTTP string `json:"http"`
@@ -37,30 +51,26 @@ func statusCommand(ctx context.Context, in *invocation) error {
 	addr = reachable(addr)
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/v1/status", nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+page, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if len(c.HTTP.Tokens) > 0 {
 		r.Header.Set("Authorization", "Bearer "+c.HTTP.Tokens[0])
 	}
 	resp, err := client.Do(r)
 	if err != nil {
-		return fmt.Errorf("%w: no agent answers on %s; start it with `tillwire-agent start`, and look into its log if it does not stay up", errNotReady, addr)
+		return nil, fmt.Errorf("%w: no agent answers on %s; start it with `tillwire-agent start`, and look into its log if it does not stay up", errNotReady, addr)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	b, err := io.ReadAll(io.LimitReader(resp.Body, protocol.BodyBytesMax))
 	if err != nil {
-		return fmt.Errorf("read status: %w", err)
+		return nil, fmt.Errorf("read status: %w", err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%w: the agent on %s answers %s", errNotReady, addr, resp.Status)
+		return nil, fmt.Errorf("%w: the agent on %s answers %s", errNotReady, addr, resp.Status)
 	}
-	if *asJSON {
-		_, err = in.stdout.Write(append(bytes.TrimSpace(b), '\n'))
-		return err
-	}
-	return sayStatus(in.stdout, b)
+	return b, nil
 }
 
 // reachable turns "all addresses" into the one that is always there.
