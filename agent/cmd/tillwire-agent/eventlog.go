@@ -23,6 +23,10 @@ var eventIDs = map[string]uint32{
 
 	"own port does not answer; no sign of life for the service manager": 12,
 
+	"the installed program runs":                                                   20,
+	"a fetched program ended":                                                      21,
+	"the wanted version was not had":                                               22,
+	"this program did not prove itself; the one before comes back":                 23,
 	"journal: the file is corrupt":                                                 100,
 	"journal: the file could not be checked in a child process":                    101,
 	"journal: open not noted":                                                      102,

@@ -85,7 +85,7 @@ func (d *dist) writeManual(m *manual) error {
 	return nil
 }
 
-// units are the agent's, as it prints them, and the aggregator's file.
+// units are the agent's, as it prints them, and the aggregator's of deploy/systemd.
 func (d *dist) units(ctx context.Context, agent string) error {
 	units := map[string][]byte{}
 	for name, args := range map[string][]string{
@@ -98,8 +98,8 @@ func (d *dist) units(ctx context.Context, agent string) error {
 		}
 		units[name] = out
 	}
-	for _, name := range []string{"tillwire-aggregator.service", "tillwire-aggregator.conf"} {
-		b, err := os.ReadFile(filepath.Join(d.root, "installers", "linux", "aggregator", name))
+	for name, from := range map[string]string{"tillwire-aggregator.service": "tillwire-aggregator.service", "tillwire-aggregator.conf": "tillwire-aggregator.sysusers"} {
+		b, err := os.ReadFile(filepath.Join(d.root, "deploy", "systemd", from))
 		if err != nil {
 			return err
 		}
