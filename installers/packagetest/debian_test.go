@@ -34,11 +34,15 @@ func bootDebian(t *testing.T) *debian {
 		t.Skip("skipped: only root can boot a Debian; " + notDone)
 	}
 	base := filepath.Join(root(t), ".data", "debian")
-	if _, err := os.Stat(filepath.Join(base, "usr", "bin", "ansible-playbook")); err != nil {
+	if _, err := os.Stat(filepath.Join(base, "usr", "lib", "python3", "dist-packages", "apt")); err != nil {
+		if err := os.RemoveAll(base); err != nil {
+			t.Fatal(err)
+		}
 		if err := os.MkdirAll(filepath.Dir(base), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		must(t, "", nil, "debootstrap", "--variant=minbase", "--include=systemd,systemd-sysv,dbus,ca-certificates,curl,rpm,ansible-core", "bookworm", base)
+		must(t, "", nil, "debootstrap", "--variant=minbase", "--include=systemd,systemd-sysv,dbus,ca-certificates,curl,rpm", "bookworm", base)
+		must(t, "", nil, "chroot", base, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "install", "-y", "--no-install-recommends", "ansible-core", "python3-apt")
 	}
 	d := &debian{root: filepath.Join(t.TempDir(), "debian")}
 	must(t, "", nil, "cp", "-a", base, d.root)
