@@ -24,6 +24,9 @@ type wine struct {
 	env    []string
 	log    string // what Wine's event log was told
 	addr   string // of the POS port: this machine may have an agent of its own
+
+	shell *exec.Cmd // what a logged-in user runs
+	stdin io.Closer
 }
 
 const (
@@ -38,36 +41,35 @@ func startWine(t *testing.T) *wine {
 	w := &wine{prefix: filepath.Join(dir, "prefix"), log: filepath.Join(dir, "events.log")}
 	w.env = []string{"WINEPREFIX=" + w.prefix, "WINEARCH=win64", "WINEDEBUG=-all,+eventlog", "DISPLAY="}
 	t.Cleanup(func() { // the session of this prefix, no other
+		if w.shell != nil {
+			_ = w.stdin.Close()
+		}
 		end := exec.Command("wineserver", "-k")
 		end.Env = append(os.Environ(), w.env...)
 		_ = end.Run()
 	})
-	log, err := os.Create(w.log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	boot := exec.Command("wine", "wineboot", "-i") // services inherit its stderr
-	boot.Env, boot.Stderr = append(os.Environ(), w.env...), log
-	if err := boot.Run(); err != nil {
-		t.Fatalf("boot Wine: %v", err)
-	}
-	w.stayLoggedIn(t)
+	w.do(t, "wineboot", "-i")
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.addr = ln.Addr().String()
 	_ = ln.Close()
+	w.logOut(t)
 	must(t, "", nil, "x86_64-w64-mingw32-gcc", "-shared", "-o", filepath.Join(w.prefix, "drive_c/windows/system32/bcryptprimitives.dll"), filepath.Join("testdata", "prng.c"), "-ladvapi32")
 	return w
 }
 
-// stayLoggedIn keeps a program of a user running: Wine ends its services with the
-// last of them.
-func (w *wine) stayLoggedIn(t *testing.T) {
+// logIn keeps a program of a user running: Wine ends its services with the last of
+// them. What services write to the event log goes where this program's stderr does.
+func (w *wine) logIn(t *testing.T) {
 	t.Helper()
+	log, err := os.OpenFile(w.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
 	shell := exec.Command("wine", "cmd")
-	shell.Env = append(os.Environ(), append(w.env, "WINEDEBUG=-all")...)
+	shell.Env, shell.Stderr = append(os.Environ(), w.env...), log
 	in, err := shell.StdinPipe()
 	if err == nil {
 		err = shell.Start()
@@ -75,7 +77,20 @@ func (w *wine) stayLoggedIn(t *testing.T) {
 	if err != nil {
 		t.Fatalf("log in: %v", err)
 	}
-	t.Cleanup(func() { _ = in.Close(); _ = shell.Wait() })
+	w.shell, w.stdin = shell, in
+}
+
+// logOut ends the session: Wine 8 forgets a deleted service only then.
+func (w *wine) logOut(t *testing.T) {
+	t.Helper()
+	if w.shell != nil {
+		_ = w.stdin.Close()
+		_ = w.shell.Wait()
+		w.shell = nil
+	}
+	for _, flag := range []string{"-k", "-w"} { // -k fails where none runs
+		_, _ = try(t, "", w.env, "wineserver", flag)
+	}
 }
 
 func (w *wine) try(t *testing.T, args ...string) (string, error) {
@@ -204,7 +219,8 @@ func TestLifeUnderWine(t *testing.T) {
 		t.Error("an installation that failed leaves the program")
 	}
 
-	w.gone(t)
+	w.logOut(t)
+	w.logIn(t)
 	secret := filepath.Join(t.TempDir(), "token.txt")
 	if err := os.WriteFile(secret, []byte(token("S0042")+"\r\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -288,16 +304,6 @@ func (w *wine) checkService(t *testing.T) {
 	}
 }
 
-// gone waits until the service manager has forgotten the service: until then a new
-// one of its name is refused.
-func (w *wine) gone(t *testing.T) {
-	t.Helper()
-	until(t, sayWait, "service forgotten", func() bool {
-		out, _ := w.try(t, "sc", "query", "tillwire-agent")
-		return !strings.Contains(out, "SERVICE_NAME")
-	})
-}
-
 func (w *wine) removeAndPurge(t *testing.T, msi string) {
 	t.Helper()
 	there := func(name string, want bool) {
@@ -307,7 +313,6 @@ func (w *wine) removeAndPurge(t *testing.T, msi string) {
 		}
 	}
 	w.do(t, "msiexec", "/x", msi, "/qn")
-	w.gone(t)
 	there("journal.db", true)
 	there("agent.toml", true)
 	if _, err := os.Stat(filepath.Join(w.prefix, "drive_c/Program Files/Tillwire/tillwire-agent.exe")); err == nil {
@@ -317,6 +322,8 @@ func (w *wine) removeAndPurge(t *testing.T, msi string) {
 		_ = resp.Body.Close()
 		t.Error("uninstalled, but the agent answers")
 	}
+	w.logOut(t)
+	w.logIn(t)
 	w.do(t, "msiexec", "/i", msi, "/qn") // no properties: it has what it needs
 	w.awaitVersion(t, "1.1.0")
 	w.known(t, "W-1", "W-2")

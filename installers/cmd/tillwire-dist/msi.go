@@ -12,11 +12,13 @@ import (
 	"strings"
 )
 
-// sequence puts actions where wixl does not, and names the properties that a
-// silent installation may set.
+// sequence keeps the service in upgrades, which change it in place: one that is
+// deleted while somebody looks at it would be gone only after a restart. It puts actions
+// where wixl does not, and names the properties that a silent installation may set.
 var sequence = []string{
-	"UPDATE `InstallExecuteSequence` SET `Sequence` = 1401 WHERE `Action` = 'RemoveExistingProducts'", // before ours is installed: services of one name
-	"UPDATE `InstallExecuteSequence` SET `Sequence` = 2001 WHERE `Action` = 'Purge'",                  // the service has gone, the program not yet
+	"UPDATE `InstallExecuteSequence` SET `Sequence` = 1401 WHERE `Action` = 'RemoveExistingProducts'", // before ours is installed: files of one name
+	"UPDATE `InstallExecuteSequence` SET `Condition` = 'VersionNT AND NOT UPGRADINGPRODUCTCODE' WHERE `Action` = 'DeleteServices'",
+	"UPDATE `InstallExecuteSequence` SET `Sequence` = 2001 WHERE `Action` = 'Purge'", // the service has gone, the program not yet
 	"UPDATE `Property` SET `Value` = 'AGENT;AGGREGATOR;OTHERVERSION;PURGE;STORE;TOKEN;TOKENFILE' WHERE `Property` = 'SecureCustomProperties'",
 }
 

@@ -52,7 +52,7 @@ func (d *dist) pack(ctx context.Context, t target, name string) error {
 		return fmt.Errorf("nfpm.yaml asks for ${%s}", missing)
 	}
 	config := filepath.Join(stage, name+".yaml")
-	if err := os.WriteFile(config, []byte(filled), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte(filled), 0o600); err != nil { //nolint:gosec // a folder of our own
 		return err
 	}
 	env := []string{fmt.Sprintf("SOURCE_DATE_EPOCH=%d", d.at.Unix())}
