@@ -61,12 +61,17 @@ func startWine(t *testing.T) *wine {
 }
 
 // logIn keeps a program of a user running: Wine ends its services with the last of
-// them. What services write to the event log goes where this program's stderr does.
+// them. What services write to the event log goes to w.log.
 func (w *wine) logIn(t *testing.T) {
 	t.Helper()
 	log, err := os.OpenFile(w.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		t.Fatal(err)
+	}
+	boot := exec.Command("wine", "wineboot") // services inherit its stderr
+	boot.Env, boot.Stderr = append(os.Environ(), w.env...), log
+	if err := boot.Run(); err != nil {
+		t.Fatalf("boot: %v", err)
 	}
 	shell := exec.Command("wine", "cmd")
 	shell.Env, shell.Stderr = append(os.Environ(), w.env...), log

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/kardianos/service"
 	"golang.org/x/sys/windows"
@@ -36,7 +39,7 @@ func setupCommand(ctx context.Context, in *invocation) error {
 		return err
 	}
 	if *purge {
-		return purgeAll()
+		return purgeAll(ctx)
 	}
 	if err := quoteProgram(); err != nil {
 		return err
@@ -123,11 +126,44 @@ func enrolSilently(ctx context.Context, in *invocation, at, token, store, name s
 	return enrollCommand(ctx, &sub)
 }
 
+// purgeWait is how long a service that was told to stop may still hold its files.
+const purgeWait = 10 * time.Second
+
 // purgeAll is what an uninstallation with PURGE=yes asks for.
-func purgeAll() error {
+func purgeAll(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, purgeWait)
+	defer cancel()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
 	dir := agent.Defaults().DataDir
-	if err := os.RemoveAll(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("purge: %w", err)
+	for {
+		err := removeTree(dir)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("purge: %w", err)
+		case <-tick.C:
+		}
 	}
-	return nil
+}
+
+// removeTree removes a folder and all that is in it, one by one: os.RemoveAll asks
+// for a kind of removal that Wine and old file systems do not know.
+func removeTree(dir string) error {
+	var all []string
+	err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+		all = append(all, path)
+		return err
+	})
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	for _, path := range slices.Backward(all) {
+		if removeErr := os.Remove(path); removeErr != nil && !errors.Is(removeErr, os.ErrNotExist) {
+			err = errors.Join(err, removeErr)
+		}
+	}
+	return err
 }
