@@ -5,6 +5,7 @@ package packagetest
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -45,6 +46,9 @@ func TestOtherShellsComplete(t *testing.T) {
 	}
 }
 
+// overstruck is how terminals of old print bold: a letter, a step back, the letter.
+var overstruck = regexp.MustCompile(`.\x08`)
+
 // The manual pages are what mandoc calls sound, and say what help says.
 func TestManualPages(t *testing.T) {
 	needs(t, "mandoc", "gunzip")
@@ -54,7 +58,7 @@ func TestManualPages(t *testing.T) {
 		if out, err := try(t, dir, nil, "mandoc", "-T", "lint", "-W", "warning", p+".1"); err != nil {
 			t.Errorf("%s: %v\n%s", p, err, out)
 		}
-		page := must(t, dir, nil, "mandoc", "-T", "utf8", p+".1")
+		page := overstruck.ReplaceAllString(must(t, dir, nil, "mandoc", "-T", "utf8", p+".1"), "")
 		for _, want := range map[string][]string{
 			"tillwire-agent":      {"support", "TILLWIRE_LINK_BROKER", "/etc/tillwire/agent.toml"},
 			"tillwire-aggregator": {"store", "TILLWIRE_MQTT_LISTEN", "/etc/tillwire/aggregator.toml"},
