@@ -401,7 +401,7 @@ func (a *Agent) zone() (*time.Location, error) {
 	}
 	zone, err := time.LoadLocation(a.cfg.Inbox.Zone)
 	if err != nil {
-		return nil, fmt.Errorf("inbox.zone: %w; use an IANA name such as Europe/Berlin", err)
+		return nil, fmt.Errorf("inbox.zone: %w; use an IANA name such as Europe/Berlin, and see that the system has time zones (Debian package tzdata)", err)
 	}
 	return zone, nil
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"time"
-	_ "time/tzdata" // inbox.zone: Windows and slim systems have no time zones of their own
 
 	"github.com/DeRuina/timberjack"
 	"github.com/rs/zerolog"
