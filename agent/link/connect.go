@@ -23,7 +23,9 @@ import (
 // connection is one life of an MQTT client.
 type connection struct {
 	client mqtt.Client
-	lost   chan error // capacity 1
+	lost   chan struct{} // closed by fail: whoever waits hears of it, however often
+	why    error         // written before lost is closed
+	failed sync.Once
 	out    chan outgoing
 	quit   chan struct{} // closed by close
 
@@ -73,7 +75,7 @@ func (l *Link) attempt(ctx context.Context) (up time.Duration, err error) {
 func (l *Link) connect(ctx context.Context) (*connection, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.o.Timing.ConnectTimeout)
 	defer cancel()
-	c := &connection{lost: make(chan error, 1), out: make(chan outgoing), quit: make(chan struct{})}
+	c := &connection{lost: make(chan struct{}), out: make(chan outgoing), quit: make(chan struct{})}
 	will, err := protocol.EncodeControl(protocol.Will{V: protocol.Version, Lease: l.o.Journal.State().Lease, BootID: l.o.BootID})
 	if err != nil {
 		return nil, fmt.Errorf("encode will: %w", err)
@@ -203,8 +205,8 @@ func (l *Link) subscribe(ctx context.Context, c *connection) error {
 	token := c.client.Subscribe(filter, 1, func(_ mqtt.Client, m mqtt.Message) { l.receive(c, m) })
 	select {
 	case <-token.Done():
-	case err := <-c.lost:
-		return fmt.Errorf("subscribe: %w", err)
+	case <-c.lost:
+		return fmt.Errorf("subscribe: %w", c.why)
 	case <-ctx.Done():
 		return fmt.Errorf("subscribe: %w", ctx.Err())
 	}
@@ -235,11 +237,9 @@ func (l *Link) receive(c *connection, m mqtt.Message) {
 	}
 }
 
+// fail tells that the connection is over; the first reason stands.
 func (c *connection) fail(err error) {
-	select {
-	case c.lost <- err:
-	default:
-	}
+	c.failed.Do(func() { c.why = err; close(c.lost) })
 }
 
 // cut closes the network connection, whatever the client thinks.

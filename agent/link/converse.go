@@ -31,8 +31,8 @@ func (l *Link) converse(ctx context.Context, c *connection) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case err = <-c.lost:
-			return fmt.Errorf("connection lost: %w", err)
+		case <-c.lost:
+			return fmt.Errorf("connection lost: %w", c.why)
 		case m := <-l.inbox:
 			if m.from == c {
 				err = l.hear(ctx, c, m)
@@ -236,8 +236,8 @@ func (l *Link) publish(ctx context.Context, c *connection, topic string, qos byt
 	select {
 	case c.out <- outgoing{topic, qos, payload}:
 		return nil
-	case err := <-c.lost:
-		return fmt.Errorf("connection lost: %w", err)
+	case <-c.lost:
+		return fmt.Errorf("connection lost: %w", c.why)
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -44,7 +44,7 @@ func NewHand(o Options, now func() int64) (*Hand, error) {
 
 // Connected begins a connection.
 func (h *Hand) Connected() []Said {
-	h.c = &connection{lost: make(chan error, 1), out: make(chan outgoing, handOutMax), quit: make(chan struct{})}
+	h.c = &connection{lost: make(chan struct{}), out: make(chan outgoing, handOutMax), quit: make(chan struct{})}
 	return h.do(func(ctx context.Context) error { return h.l.step(ctx, h.c, Input{Kind: onConnected}) })
 }
 
