@@ -11,7 +11,8 @@ import "strings"
 // mistake is a loss. Hence in ids (strict) the digits must be unbroken, or
 // grouped as on a card (4-4-4-4, 4-6-5, …), and a valid GTIN-13 is let pass. In
 // free texts, where masking costs little, any spaces and dashes are looked
-// through.
+// through. Random ids in hexadecimal (UUIDs, object ids, hashes) hold long runs of
+// decimal digits now and then; see inHexID.
 
 const (
 	panDigitsMin = 13
@@ -33,11 +34,18 @@ func MaskPAN(s string) (masked string, found bool) {
 	if !FindPAN(s, false) {
 		return s, false
 	}
+	for found = true; found; found = FindPAN(s, false) {
+		s = maskAll(s) // stars may have broken up an id that had covered for another number
+	}
+	return s, true
+}
+
+func maskAll(s string) string {
 	b := []byte(s)
 	for pos := 0; ; {
 		start, end, ok := nextPAN(s, pos, false)
 		if !ok {
-			return string(b), true
+			return string(b)
 		}
 		keep := 4
 		if isTrack(s, start, end) {
@@ -68,15 +76,67 @@ func nextPAN(s string, pos int, strict bool) (start, end int, found bool) {
 		if isTrack(s, i, runEnd) {
 			return i, runEnd, true
 		}
-		if n := runEnd - i; n >= panDigitsMin && n <= panDigitsMax && isCard(s[i:runEnd]) && !(strict && n == 13 && CheckDigitOK(s[i:runEnd])) {
+		if n := runEnd - i; n >= panDigitsMin && n <= panDigitsMax && isCard(s[i:runEnd]) &&
+			!(strict && n == 13 && CheckDigitOK(s[i:runEnd])) && !inHexID(s, i, runEnd, strict) && !inUUID(s, i, runEnd) {
 			return i, runEnd, true
 		}
-		if e, ok := groupedPAN(s, i, strict); ok {
+		if e, ok := groupedPAN(s, i, strict); ok && !inUUID(s, i, e) {
 			return i, e, true
 		}
 		i = runEnd
 	}
 	return 0, 0, false
+}
+
+// inHexID tells whether the digits s[start:end] are a part of an id in hexadecimal.
+// The letters that touch them alone do not tell: "card4111…" and "cafe4111…" are a
+// word and a number. An id is told by a length in use for such ids, or by digits
+// beyond the letters; where a refusal would cost a sale (strict), letters on both
+// sides do too.
+func inHexID(s string, start, end int, strict bool) bool {
+	from, to := start, end
+	for from > 0 && isHex(s[from-1]) {
+		from--
+	}
+	for to < len(s) && isHex(s[to]) {
+		to++
+	}
+	switch to - from {
+	case 24, 32, 40, 48, 64: // object ids, UUIDs without dashes, SHA-1, SHA-256
+		return true
+	}
+	beyond := strings.ContainsAny(s[from:start], "0123456789") || strings.ContainsAny(s[end:to], "0123456789")
+	if strict {
+		return to-from >= 16 && (beyond || from < start && end < to)
+	}
+	return to-from >= 20 && beyond
+}
+
+// inUUID tells whether s[start:end] lies in a UUID that stands by itself.
+func inUUID(s string, start, end int) bool {
+	const size = 36
+	for at := max(0, end-size); at <= start && at+size <= len(s); at++ {
+		if isUUID(s[at:at+size]) && (at == 0 || !isHex(s[at-1])) && (at+size == len(s) || !isHex(s[at+size])) {
+			return true
+		}
+	}
+	return false
+}
+
+func isUUID(s string) bool {
+	if s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
+		return false
+	}
+	for i := range len(s) {
+		if s[i] != '-' && !isHex(s[i]) || s[i] == '-' && i != 8 && i != 13 && i != 18 && i != 23 {
+			return false
+		}
+	}
+	return true
+}
+
+func isHex(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
 }
 
 func digitRun(s string, i int) int {

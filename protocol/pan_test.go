@@ -1,7 +1,9 @@
 package protocol
 
 import (
+	"encoding/hex"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 )
@@ -39,6 +41,19 @@ func TestFindPAN(t *testing.T) {
 		"20261123101502000187":                 {false, false},
 		"1-4111-1111-1111-1111":                {false, true}, // till-and-counter numbers look so
 		"":                                     {false, false},
+
+		"card4111111111111111":                 {true, true}, // a word and a number, whatever letters it ends with
+		"cafe4111111111111111":                 {true, true},
+		"4111111111111111Visa":                 {true, true},
+		"card378282246310005":                  {true, true},
+		"pan=4111111111111111,abc":             {true, true},
+		"9f4111111111111111ab":                 {false, false}, // hexadecimal: digits beyond the letters
+		"a4111111111111111b":                   {false, true},  // nobody knows
+		"64ef4111111111111111abcd":             {false, false}, // an object id
+		"ord_abcd4111111111111111ef01":         {false, false},
+		"550e8400-e29b-41d4-a716-a41111111111": {false, false},
+		"deada411-1111-4111-8111-abcdef012345": {false, false}, // groups of digits within a UUID
+		"web/deada411-1111-4111-8111-abcdef01": {false, false}, // no UUID, no card either
 	} {
 		if got := [2]bool{FindPAN(s, true), FindPAN(s, false)}; got != want {
 			t.Errorf("%q: got %v, want %v (id, text)", s, got, want)
@@ -99,4 +114,71 @@ func FuzzMaskPAN(f *testing.F) {
 			t.Fatalf("%q still holds a card number", got)
 		}
 	})
+}
+
+// TestRandomIDsPass: ids in hexadecimal are hardly ever taken for cards, and cards
+// are still found, whatever stands around them.
+func TestRandomIDsPass(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(42, 7))
+	const rounds = 40_000
+	var long, short int
+	for range rounds {
+		var b [32]byte
+		for i := range b {
+			b[i] = byte(rnd.Uint32())
+		}
+		h := hex.EncodeToString(b[:])
+		for _, strict := range []bool{true, false} {
+			for _, id := range []string{
+				h[:24], h[:32], h[:40], h, "res_" + h[:24], "web-" + strings.ToUpper(h[:32]), "o" + h[40:],
+				h[:8] + "-" + h[8:12] + "-4" + h[13:16] + "-a" + h[17:20] + "-" + h[20:32],
+			} {
+				if FindPAN(id, strict) {
+					long++
+					t.Logf("taken for a card (strict %v): %s", strict, id)
+				}
+			}
+			for _, id := range []string{h[:16], "o" + h[16:32], h[32:52]} { // some of these are nothing but 16 digits
+				if FindPAN(id, strict) {
+					short++
+				}
+			}
+		}
+	}
+	if long > 0 || short > 6 {
+		t.Errorf("%d of %d long ids and %d of %d short ones are taken for cards", long, 16*rounds, short, 6*rounds)
+	}
+}
+
+func TestCardsAreFoundInAnyCompany(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	words := []string{"card", "Visa", "cafe", "no", "pan:", "bad", "Karte ", "#", "(", "", "", "decade", "ref=", "PAN-"}
+	prefixes := []string{"4", "51", "55", "2221", "37", "6011", "3530", "62"}
+	missed := 0
+	for range 20_000 {
+		number := prefixes[rnd.IntN(len(prefixes))]
+		size := 16
+		if strings.HasPrefix(number, "37") {
+			size = 15
+		}
+		for len(number) < size-1 {
+			number += string(rune('0' + rnd.IntN(10)))
+		}
+		for d := '0'; d <= '9'; d++ {
+			if luhn(number + string(d)) {
+				number += string(d)
+				break
+			}
+		}
+		text := words[rnd.IntN(len(words))] + number + []string{"", "", " exp 12/29", "Visa", ".", "x"}[rnd.IntN(6)]
+		for _, strict := range []bool{true, false} {
+			if !FindPAN(text, strict) {
+				missed++
+				t.Logf("missed (strict %v): %s", strict, text)
+			}
+		}
+	}
+	if missed > 0 {
+		t.Errorf("%d cards missed", missed)
+	}
 }
