@@ -29,16 +29,45 @@ func FindPAN(s string, strict bool) bool {
 }
 
 // MaskPAN replaces the digits of card numbers in a free text, all but the last
-// four, by asterisks. Track data loses every digit that follows as well.
+// four, by asterisks. Track data loses every digit that follows as well, and so do
+// security codes that are named as such.
 func MaskPAN(s string) (masked string, found bool) {
-	if !FindPAN(s, false) {
-		return s, false
+	masked = maskCVV(s)
+	for FindPAN(masked, false) {
+		masked = maskAll(masked) // stars may have broken up an id that had covered for another number
 	}
-	for found = true; found; found = FindPAN(s, false) {
-		s = maskAll(s) // stars may have broken up an id that had covered for another number
-	}
-	return s, true
+	return masked, masked != s
 }
+
+// maskCVV hides the three or four digits behind the word for a card's security code,
+// which must be kept nowhere, by nobody.
+func maskCVV(s string) string {
+	var b []byte
+	for i := 0; i+6 <= len(s); i++ {
+		if s[i]|0x20 != 'c' || s[i+1]|0x20 != 'v' || s[i+2]|0x20 != 'c' && s[i+2]|0x20 != 'v' || i > 0 && isLetter(s[i-1]) {
+			continue
+		}
+		at := i + 3
+		if s[at] == '2' && (s[at+1] < '0' || s[at+1] > '9') {
+			at++ // CVV2
+		}
+		for skipped := 0; skipped < 3 && at < len(s) && strings.IndexByte(" :=#.-", s[at]) >= 0; skipped++ {
+			at++
+		}
+		if n := digitRun(s, at) - at; n == 3 || n == 4 {
+			if b == nil {
+				b = []byte(s)
+			}
+			copy(b[at:at+n], "****")
+		}
+	}
+	if b == nil {
+		return s
+	}
+	return string(b)
+}
+
+func isLetter(c byte) bool { c |= 0x20; return c >= 'a' && c <= 'z' }
 
 func maskAll(s string) string {
 	b := []byte(s)

@@ -127,7 +127,7 @@ func openLog(c agent.Config, stderr io.Writer, managed bool) (zerolog.Logger, fu
 			out, done = &mirror{out, events}, func() { closeEvents(); closeFile() }
 		}
 	}
-	return zerolog.New(out).Level(level).With().Timestamp().Logger(), done, nil
+	return zerolog.New(agent.Masked(out)).Level(level).With().Timestamp().Logger(), done, nil
 }
 
 func configCommand(_ context.Context, in *invocation) error {
