@@ -6,15 +6,19 @@ type Enroll struct {
 	Token string  `json:"token"`
 	Store StoreID `json:"store"`
 	Agent AgentID `json:"agent"`
+	CSR   string  `json:"csr,omitempty"` // PEM request of a key made on the host
 }
 
 // Enrolled answers it.
 type Enrolled struct {
 	Store  StoreID `json:"store"`
 	Agent  AgentID `json:"agent"`
-	Token  string  `json:"token"`  // link.token
-	Broker string  `json:"broker"` // link.broker
+	Token  string  `json:"token,omitempty"` // link.token, where the chain works without certificates
+	Broker string  `json:"broker"`          // link.broker
 	Update *Update `json:"update,omitempty"`
+
+	Certificate string `json:"certificate,omitempty"` // PEM: link.cert_file
+	CA          string `json:"ca,omitempty"`          // PEM: link.ca_file
 }
 
 // Update tells a host whose releases it is to run.

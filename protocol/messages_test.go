@@ -243,7 +243,7 @@ func TestAsyncAPIChannels(t *testing.T) {
 func TestAsyncAPISchemas(t *testing.T) {
 	doc := readAsyncAPI(t)
 	for name, v := range map[string]any{
-		"UpdateState": UpdateState{}, "Hello": Hello{}, "Welcome": Welcome{}, "Ack": Ack{}, "Heartbeat": Heartbeat{}, "Will": Will{}, "RegisterSeen": RegisterSeen{},
+		"Renew": Renew{}, "Renewed": Renewed{}, "UpdateState": UpdateState{}, "Hello": Hello{}, "Welcome": Welcome{}, "Ack": Ack{}, "Heartbeat": Heartbeat{}, "Will": Will{}, "RegisterSeen": RegisterSeen{},
 		"Desired": Desired{}, "Command": Command{}, "BundlePart": BundlePart{}, "Holds": Holds{}, "HoldTask": HoldTask{}, "HoldLine": HoldLine{},
 	} {
 		s, ok := doc.Components.Schemas[name]

@@ -21,6 +21,8 @@ const (
 	DnDesired   Channel = "dn/desired"
 	DnCommand   Channel = "dn/command"
 	UpBundle    Channel = "up/bundle" // parts of a support bundle
+	UpRenew     Channel = "up/renew"  // of the agent's certificate
+	DnRenewed   Channel = "dn/renewed"
 )
 
 // noded tells the channels that end with the name of the node that owns the
@@ -58,7 +60,7 @@ func ParseTopic(topic string) (o Origin, ch Channel, node string, ok bool) {
 			return o, "", "", false
 		}
 		return o, ch, p[4], true
-	case UpHello, UpWill, UpBundle, DnWelcome, DnAck, DnHolds, DnDesired, DnCommand:
+	case UpHello, UpWill, UpBundle, UpRenew, DnWelcome, DnAck, DnHolds, DnDesired, DnCommand, DnRenewed:
 		return o, ch, "", len(p) == 4
 	}
 	return o, "", "", false

@@ -7,7 +7,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-var channels = []Channel{UpHello, UpJournal, UpHeartbeat, UpDigest, UpWill, UpBundle, DnWelcome, DnAck, DnHolds, DnDesired, DnCommand}
+var channels = []Channel{UpHello, UpJournal, UpHeartbeat, UpDigest, UpWill, UpBundle, UpRenew, DnWelcome, DnAck, DnHolds, DnDesired, DnCommand, DnRenewed}
 
 func TestTopic(t *testing.T) {
 	o := Origin{Store: "S0042", Agent: "till-03"}
