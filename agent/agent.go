@@ -2,8 +2,6 @@ package agent
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -19,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"tillwire/agent/front"
+	"tillwire/agent/identity"
 	"tillwire/agent/inbox"
 	"tillwire/agent/intake"
 	"tillwire/agent/link"
@@ -57,13 +55,14 @@ type Agent struct {
 	deps  Deps
 	ready chan struct{}
 
-	journal *journal.Journal
-	intake  *intake.Intake
-	link    *link.Link // nil without a broker
-	orders  *orders.Orders
-	update  *update.Updater
-	inbox   runner // nil without a folder
-	writer  writer // the journal, as those see it who write documents
+	journal  *journal.Journal
+	intake   *intake.Intake
+	link     *link.Link         // nil without a broker
+	identity *identity.Identity // nil with a token
+	orders   *orders.Orders
+	update   *update.Updater
+	inbox    runner // nil without a folder
+	writer   writer // the journal, as those see it who write documents
 
 	siblings *siblings.Siblings // nil where the shop has one agent
 	lan      net.Listener       // nil where no sibling may ask
@@ -144,7 +143,7 @@ func (a *Agent) openLink() error {
 	if err != nil {
 		return err
 	}
-	l, err := link.New(link.Options{
+	o := link.Options{
 		Origin: a.origin(), Broker: a.cfg.Link.Broker, Token: a.cfg.Link.Token, Journal: a.journal, Codec: codec,
 		Dial: a.deps.Dial, TLS: tlsConfig, Now: a.deps.Now, Log: a.deps.Log, Version: a.deps.Version,
 		BootID: a.boot, Timing: a.deps.Timing, Counters: a.counters,
@@ -152,31 +151,16 @@ func (a *Agent) openLink() error {
 		DesiredState: func() (uint64, string) { return a.orders.State() },
 		Holds:        func(h *protocol.Holds) error { return a.intake.TakeHolds(h) },
 		HoldsRev:     func() uint64 { return a.intake.HoldsRev() }, Clock: a.heardClock, Digest: a.digest, Update: a.updateState,
-	})
+	}
+	if a.identity != nil { // an interface that holds a nil pointer is not nil
+		o.Renewal = a.identity
+	}
+	l, err := link.New(o)
 	if err != nil {
 		return fmt.Errorf("make link: %w", err)
 	}
 	a.link = l
 	return nil
-}
-
-func (a *Agent) tlsConfig() (*tls.Config, error) {
-	if !strings.HasPrefix(a.cfg.Link.Broker, "mqtts://") {
-		return nil, nil //nolint:nilnil // no TLS is a configuration
-	}
-	c := &tls.Config{MinVersion: tls.VersionTLS13}
-	if a.cfg.Link.CAFile == "" {
-		return c, nil
-	}
-	pem, err := os.ReadFile(a.cfg.Link.CAFile)
-	if err != nil {
-		return nil, fmt.Errorf("read link.ca_file: %w", err)
-	}
-	c.RootCAs = x509.NewCertPool()
-	if !c.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("read link.ca_file: %s holds no PEM certificate", a.cfg.Link.CAFile)
-	}
-	return c, nil
 }
 
 // counters are what heartbeats carry up: every refusal, so that ops see it.
@@ -234,6 +218,9 @@ func (a *Agent) linkStatus() intake.LinkStatus {
 	}
 	if s.Connected && s.Session == "resting" { // refused: it rests before it asks again
 		out.Refused = s.LastError
+	}
+	if s.Unwelcome {
+		out.Refused = "Its certificate or token is not accepted (any more)"
 	}
 	return out
 }

@@ -49,6 +49,9 @@ type LinkConfig struct {
 	Broker string `toml:"broker" help:"mqtt://host:port or mqtts://host:port; empty journals without a link"`
 	Token  string `toml:"token" secret:"true" help:"this agent's secret, from enroll or tillwire-aggregator token"`
 	CAFile string `toml:"ca_file" help:"PEM file of the authority behind mqtts://; empty uses the system's"`
+
+	CertFile string `toml:"cert_file" help:"PEM file of this agent's certificate, from enroll; renewed in its place"`
+	KeyFile  string `toml:"key_file" help:"PEM file of its key; made on this host, mode 0600"`
 }
 
 // InboxConfig is the folder for legacy file drops.
@@ -188,6 +191,9 @@ func (c *Config) checkListen() error {
 }
 
 func (c *Config) checkBroker() error {
+	if (c.Link.CertFile == "") != (c.Link.KeyFile == "") {
+		return errors.New("link.cert_file and link.key_file go together; set both or neither")
+	}
 	if c.Link.Broker == "" {
 		return nil
 	}
@@ -197,6 +203,9 @@ func (c *Config) checkBroker() error {
 	}
 	if u.Port() == "" {
 		return fmt.Errorf("link.broker %q names no port; the usual ones are 7483 for mqtt and 8883 for mqtts", c.Link.Broker)
+	}
+	if c.Link.CertFile != "" && u.Scheme != "mqtts" {
+		return fmt.Errorf("link.broker %q is not mqtts://, but link.cert_file is set; a certificate needs TLS", c.Link.Broker)
 	}
 	return nil
 }

@@ -53,17 +53,18 @@ type message struct {
 func (l *Link) attempt(ctx context.Context) (up time.Duration, err error) {
 	c, err := l.connect(ctx)
 	if err != nil {
-		l.update(func(s *Status) { s.DialErrors++ })
+		l.update(func(s *Status) { s.DialErrors++; s.Unwelcome = errors.Is(err, packets.ErrorRefusedNotAuthorised) })
 		return 0, err
 	}
 	began := time.Now()
 	l.update(func(s *Status) {
-		if s.Connected = true; s.Counts.Hellos > 0 {
+		if s.Connected, s.Unwelcome = true, false; s.Counts.Hellos > 0 {
 			s.Reconnects++
 		}
 		s.Since = l.o.Now()
 	})
 	l.lastDown = ""
+	l.letIn()
 	l.o.Log.Info().Str("broker", l.o.Broker).Msg("link is up")
 	err = l.converse(ctx, c)
 	c.close()

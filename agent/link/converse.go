@@ -22,6 +22,7 @@ func (l *Link) converse(ctx context.Context, c *connection) error {
 	if err := l.step(ctx, c, Input{Kind: onConnected}); err != nil {
 		return err
 	}
+	l.renew(ctx, c)
 	beat := time.NewTimer(l.beat(ctx, c))
 	defer beat.Stop()
 	tick := time.NewTimer(l.wait())
@@ -45,6 +46,7 @@ func (l *Link) converse(ctx context.Context, c *connection) error {
 			err = l.step(ctx, c, Input{Kind: onTick})
 		case <-beat.C:
 			beat.Reset(l.beat(ctx, c))
+			l.renew(ctx, c)
 			err = l.step(ctx, c, Input{Kind: onTick})
 		}
 		if err != nil {
@@ -93,6 +95,8 @@ func (l *Link) hear(ctx context.Context, c *connection, m message) error {
 		return l.takeDesired(ctx, c, m.payload)
 	case protocol.DnCommand:
 		return l.takeCommand(m.payload)
+	case protocol.DnRenewed:
+		return l.takeRenewed(m.payload)
 	default:
 		return l.unreadable(fmt.Errorf("nobody listens on %s", m.channel))
 	}

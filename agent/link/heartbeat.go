@@ -53,6 +53,10 @@ func (l *Link) heartbeat() *protocol.Heartbeat {
 	if l.o.DesiredState != nil {
 		h.ConfigVersion, h.ConfigRefused = l.o.DesiredState()
 	}
+	if l.o.Renewal != nil {
+		end, renew := l.o.Renewal.Ends()
+		h.CertNotAfterUS, h.CertRenewUS = end.UnixMicro(), renew.UnixMicro()
+	}
 	if l.o.Update != nil {
 		h.Update = l.o.Update()
 	}

@@ -62,6 +62,8 @@ type Options struct {
 	Command      func(*protocol.Command)
 	DesiredState func() (version uint64, refused string)
 	Update       func() *protocol.UpdateState // of the program; nil, or returning nil: nothing to tell
+	// Renewal keeps the certificate that TLS shows. nil: the link has a token.
+	Renewal Renewal
 	// Clock is told the estimate of the agent's clock, microseconds aggregator −
 	// agent and the bound of its error, whenever there is a new one. nil: nobody.
 	Clock func(offsetUS, errorUS int64)
@@ -84,6 +86,7 @@ type Status struct {
 	InboxDropped  uint64    // control messages that found the queue full
 	Unreadable    uint64    // control messages that could not be decoded
 	UnknownTopics uint64    // messages on topics that are not the agent's
+	Unwelcome     bool      // the broker did not accept certificate or token at the last try
 	NextTry       time.Time // of the next dial, or of the HELLO that a rest ends with; zero where none is planned
 	Superseded    uint64
 	Refused       uint64 // Acks and WELCOMEs that were not believed
@@ -192,6 +195,10 @@ func (l *Link) failed(err error, up time.Duration) {
 		return
 	}
 	why := clip(err.Error())
+	if errors.Is(err, errRenewed) {
+		l.o.Log.Info().Msg("certificate renewed; connecting with it")
+		return
+	}
 	level := zerolog.DebugLevel
 	if up > 0 || why != l.lastDown {
 		level = zerolog.WarnLevel

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/ecdsa"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,6 +33,7 @@ func enrollCommand(ctx context.Context, in *invocation) error {
 	f := newFlags(in)
 	at := f.String("aggregator", "", "`URL` of the aggregator, e.g. https://stock.example")
 	token := f.String("token", "", "one-off enrolment `token`; - reads it from stdin's first line")
+	again := f.Bool("again", false, "enrol anew though this host is enrolled: its key was lost, stolen or revoked")
 	if err := f.parse(in); err != nil {
 		return err
 	}
@@ -55,7 +57,7 @@ func enrollCommand(ctx context.Context, in *invocation) error {
 	if *f.agent != "" {
 		name = *f.agent
 	}
-	if c.Link.Token != "" {
+	if (c.Link.Token != "" || c.Link.CertFile != "") && (!*again || c.Store != *f.store || c.Agent != name) {
 		return enrolled(in.stdout, path, c, *f.store, name)
 	}
 	c.Store, c.Agent, c.Dev = *f.store, name, c.Dev || *f.dev
@@ -64,6 +66,7 @@ func enrollCommand(ctx context.Context, in *invocation) error {
 			return fmt.Errorf("find data folder: %w", err)
 		}
 	}
+	c.Link.CertFile, c.Link.KeyFile, c.Link.Token = "", "", "" // of before
 	if err := c.Check(); err != nil {
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}
@@ -83,7 +86,7 @@ func enrolled(w io.Writer, path string, c agent.Config, store, name string) erro
 	if c.Store != store || c.Agent != name {
 		return fmt.Errorf("%s is enrolled as %s/%s already; use another --config and --data-dir for %s/%s, or delete link.token there and move the journal away", path, c.Store, c.Agent, store, name)
 	}
-	_, err := fmt.Fprintf(w, "%s is enrolled as %s/%s already; nothing to do. Delete link.token there to enroll again.\n", path, c.Store, c.Agent)
+	_, err := fmt.Fprintf(w, "%s is enrolled as %s/%s already; nothing to do. --again enrols it anew.\n", path, c.Store, c.Agent)
 	return err
 }
 
@@ -110,7 +113,15 @@ func enrolAs(ctx context.Context, w io.Writer, base *url.URL, token, path string
 		return fmt.Errorf("write configuration: %w; it takes root or an administrator", err)
 	}
 	defer func() { _ = os.Remove(file.Name()) }() // gone already where all went well
-	got, err := enrol(ctx, base, protocol.Enroll{Token: token, Store: protocol.StoreID(c.Store), Agent: protocol.AgentID(c.Agent)})
+	key, csr, err := agent.Request(&c)
+	if err != nil {
+		_ = file.Close()
+		return err
+	}
+	got, err := enrol(ctx, base, protocol.Enroll{Token: token, Store: protocol.StoreID(c.Store), Agent: protocol.AgentID(c.Agent), CSR: string(csr)})
+	if err == nil {
+		err = keep(&c, got, key)
+	}
 	if err != nil {
 		_ = file.Close()
 		return err
@@ -120,6 +131,17 @@ func enrolAs(ctx context.Context, w io.Writer, base *url.URL, token, path string
 	}
 	_, err = fmt.Fprintf(w, "enrolled %s/%s; wrote %s (broker %s)\nnext: tillwire-agent install, then tillwire-agent start\n", got.Store, got.Agent, path, got.Broker)
 	return err
+}
+
+// keep writes what the host is to prove itself by, where it is more than a token.
+func keep(c *agent.Config, got *protocol.Enrolled, key *ecdsa.PrivateKey) error {
+	switch {
+	case got.Certificate != "":
+		return agent.SaveIdentity(c, []byte(got.Certificate), []byte(got.CA), key)
+	case got.CA != "":
+		return agent.SaveCA(c, []byte(got.CA))
+	}
+	return nil
 }
 
 func empty(s string) bool { return s == "" }
@@ -142,7 +164,12 @@ func enrol(ctx context.Context, base *url.URL, req protocol.Enroll) (*protocol.E
 		return nil, err
 	}
 	r.Header.Set("Content-Type", "application/json")
-	resp, err := client.Do(r)
+	asks := *client
+	pin := pinOf(req.Token)
+	if pin != "" {
+		asks.Transport = &http.Transport{TLSClientConfig: pinned(base.Hostname(), pin)}
+	}
+	resp, err := asks.Do(r)
 	if err != nil {
 		return nil, fmt.Errorf("reach the aggregator: %w", err)
 	}
@@ -162,7 +189,10 @@ func enrol(ctx context.Context, base *url.URL, req protocol.Enroll) (*protocol.E
 	if err := json.Unmarshal(b, &got); err != nil {
 		return nil, fmt.Errorf("read the aggregator's answer: %w", err)
 	}
-	if got.Token == "" || got.Broker == "" || got.Store != req.Store || got.Agent != req.Agent {
+	if got.CA != "" && pin != "" && !holdsPin([]byte(got.CA), pin) {
+		return nil, fmt.Errorf("the authority that %s names is not the one in the token; somebody may answer in its place: tell central ops", base)
+	}
+	if (got.Token == "") == (got.Certificate == "") || got.Certificate != "" && got.CA == "" || got.Broker == "" || got.Store != req.Store || got.Agent != req.Agent {
 		return nil, fmt.Errorf("the aggregator's answer is for %s/%s and lacks a part; is %s a Tillwire aggregator?", got.Store, got.Agent, base)
 	}
 	return &got, nil
