@@ -45,7 +45,7 @@ func (a *Aggregator) group(name string) ([]protocol.StoreID, bool) {
 // Enroll trades a code for an agent's credential. The code is spent in the
 // ledger before the credential is given out: a crash between the two costs a
 // code, never a second credential.
-func (a *Aggregator) Enroll(ctx context.Context, code string, o protocol.Origin) (protocol.Enrolled, error) {
+func (a *Aggregator) Enroll(ctx context.Context, code string, o protocol.Origin, csr string) (protocol.Enrolled, error) {
 	refuse := func(err error) (protocol.Enrolled, error) {
 		return protocol.Enrolled{}, protocol.NewProblem(http.StatusForbidden, "enrolment_refused", "The enrolment token is not accepted", err.Error(),
 			fmt.Sprintf("issue another: tillwire-aggregator token --enroll --store %s", o.Store))
@@ -54,6 +54,9 @@ func (a *Aggregator) Enroll(ctx context.Context, code string, o protocol.Origin)
 	if err != nil {
 		return refuse(err)
 	}
+	if err := a.checkCSR(csr); err != nil {
+		return protocol.Enrolled{}, err
+	}
 	fresh, err := a.ingest.SpendFact(ctx, factSpent+nonce, []byte(o.String()))
 	if err != nil {
 		return protocol.Enrolled{}, err
@@ -61,19 +64,18 @@ func (a *Aggregator) Enroll(ctx context.Context, code string, o protocol.Origin)
 	if !fresh {
 		return refuse(errors.New("token was used already"))
 	}
-	a.deps.Log.Info().Str("store", string(o.Store)).Str("agent", string(o.Agent)).Msg("agent enrolled")
-	e := protocol.Enrolled{Store: o.Store, Agent: o.Agent, Token: a.keys.Agent(o), Broker: a.brokerURL()}
-	if k := a.cfg.Releases; len(k.Keys) > 0 {
-		e.Update = &protocol.Update{Keys: k.Keys, Threshold: k.Threshold, KeysVersion: k.KeysVersion}
+	e, err := a.credential(ctx, o, csr)
+	if err == nil {
+		a.deps.Log.Info().Str("store", string(o.Store)).Str("agent", string(o.Agent)).Bool("certificate", e.Certificate != "").Msg("agent enrolled")
 	}
-	return e, nil
+	return e, err
 }
 
 func (a *Aggregator) brokerURL() string {
 	if a.cfg.MQTT.Advertise != "" {
 		return a.cfg.MQTT.Advertise
 	}
-	if a.cfg.MQTT.CertFile != "" {
+	if a.cfg.MQTT.CertFile != "" || a.cfg.MQTT.TLS == TLSOwn {
 		return "mqtts://" + a.MQTTAddr()
 	}
 	return "mqtt://" + a.MQTTAddr()
@@ -102,7 +104,7 @@ func (a *Aggregator) webOptions(manual []byte) web.Options {
 		},
 		Acknowledge: d.Acknowledge, CountNext: a.ingest.CountNext, Reservations: d, Reconciliations: d, OpenDrift: func() int { return int(a.drift.Load()) }, Orders: d, Bundle: a.bundles.read,
 		Policies: d, Items: a.ingest.Master().Items, Item: a.ingest.Master().Item, Enrolment: d, Audit: a.trail.List, Accounts: d, People: people{a, d},
-		Secure: strings.HasPrefix(a.cfg.OIDC.PublicURL, "https://"),
+		Secure: a.cfg.HTTP.secure() || strings.HasPrefix(a.cfg.OIDC.PublicURL, "https://"),
 	}
 	if a.cfg.OIDC.Issuer != "" {
 		o.OIDC, o.OIDCName = oidcDoor{people{a, d}, account.NewOIDC(a.cfg.OIDC.options(), a.deps.Now)}, a.cfg.OIDC.Name

@@ -29,6 +29,7 @@ import (
 	"tillwire/aggregator/feed"
 	"tillwire/aggregator/fleet"
 	"tillwire/aggregator/front"
+	"tillwire/aggregator/identity"
 	"tillwire/aggregator/ingest"
 	"tillwire/aggregator/release"
 	"tillwire/aggregator/telemetry"
@@ -79,6 +80,11 @@ type Aggregator struct {
 	accounts *account.Book
 	trail    *audit.Trail
 	drift    atomic.Int64 // rows that wait for a person
+	book     *identity.Book
+	ca       *identity.CA     // nil: tokens only
+	server   *identity.Server // of ca
+	renewals chan broker.Up
+	seen     chan identity.Peer
 	model    *availability.Model
 	fleet    *fleet.Fleet
 	ingest   *ingest.Ingest
@@ -97,10 +103,11 @@ type Aggregator struct {
 	erps     []*erp
 	reads    reads
 
-	httpLn net.Listener
-	groups map[protocol.StoreID]string // region per location
-	rules  rules
-	cells  []availability.Cell // scratch of ingest's goroutine
+	httpLn  net.Listener
+	httpTLS *tls.Config                 // nil: plain
+	groups  map[protocol.StoreID]string // region per location
+	rules   rules
+	cells   []availability.Cell // scratch of ingest's goroutine
 }
 
 // New opens the ledger, folds what it holds, and binds the ports. Run serves.
@@ -116,7 +123,7 @@ func New(cfg Config, d Deps) (*Aggregator, error) {
 	for _, s := range cfg.Stores {
 		a.groups[protocol.StoreID(s.Store)] = s.Region
 	}
-	for _, step := range []func() error{a.openLedger, a.openFleet, a.openIngest, a.openPostings, a.openReleases, a.openBackups, a.openWebhooks, a.openPartners, a.openBroker, a.openPeople, a.openTrail, a.openHTTP, a.writeAddresses} {
+	for _, step := range []func() error{a.openLedger, a.openFleet, a.openIngest, a.openIdentity, a.openPostings, a.openReleases, a.openBackups, a.openWebhooks, a.openPartners, a.openBroker, a.openPeople, a.openTrail, a.openHTTP, a.writeAddresses} {
 		if err := step(); err != nil {
 			return nil, errors.Join(err, a.close())
 		}
@@ -277,12 +284,14 @@ func (a *Aggregator) openBroker() error {
 		Authenticate: a.authenticate, OnUp: a.onUp, Log: a.deps.Log,
 		OnPresence: func(o protocol.Origin, up bool) { a.fleet.Connected(o, up, a.deps.Now().UnixMicro()) },
 	}
-	if a.cfg.MQTT.CertFile != "" {
-		cert, err := tls.LoadX509KeyPair(a.cfg.MQTT.CertFile, a.cfg.MQTT.KeyFile)
-		if err != nil {
-			return fmt.Errorf("load mqtt certificate: %w", err)
+	if a.cfg.MQTT.CertFile != "" || a.cfg.MQTT.TLS == TLSOwn {
+		var err error
+		if o.TLS, err = a.tlsConfig("mqtt", a.cfg.MQTT.CertFile, a.cfg.MQTT.KeyFile); err != nil {
+			return err
 		}
-		o.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13}
+	}
+	if a.cfg.MQTT.TLS == TLSOwn {
+		o.TLS.ClientAuth, o.Identify = tls.RequestClientCert, a.identify // judged by identify, which knows grace and book
 	}
 	b, err := broker.New(o)
 	if err != nil {
@@ -290,13 +299,6 @@ func (a *Aggregator) openBroker() error {
 	}
 	a.broker = b
 	return nil
-}
-
-func (a *Aggregator) authenticate(o protocol.Origin, token string) error {
-	if a.cfg.Dev {
-		return nil
-	}
-	return a.keys.CheckAgent(o, token)
 }
 
 // onUp is called by the broker for every message of an agent. It never blocks.
@@ -314,6 +316,8 @@ func (a *Aggregator) onUp(m broker.Up) error {
 		return a.ingest.Digest(m.Origin, m.Payload)
 	case protocol.UpBundle:
 		return a.takeBundle(m.Origin, m.Payload)
+	case protocol.UpRenew:
+		return a.takeRenewal(m)
 	case protocol.UpHeartbeat:
 		var hb protocol.Heartbeat
 		if !a.readable(m, &hb) {
@@ -327,7 +331,7 @@ func (a *Aggregator) onUp(m broker.Up) error {
 			a.fleet.Will(a.ingest.Speaker(m.Origin, w.BootID), w, m.ReceivedUS)
 		}
 		return nil
-	case protocol.DnWelcome, protocol.DnAck, protocol.DnHolds, protocol.DnDesired, protocol.DnCommand: // the broker's ACL lets no agent send there
+	case protocol.DnWelcome, protocol.DnAck, protocol.DnHolds, protocol.DnDesired, protocol.DnCommand, protocol.DnRenewed: // the broker's ACL lets no agent send there
 	}
 	return fmt.Errorf("channel %s is not one that agents send on", m.Channel)
 }
@@ -365,6 +369,7 @@ func (a *Aggregator) Run(ctx context.Context) error {
 	g.Go(func() error { return a.followBackups(serving) })
 	g.Go(func() error { return a.runPostings(serving) })
 	g.Go(func() error { return a.followHouse(serving) })
+	g.Go(func() error { return a.followIdentities(serving) })
 	g.Go(func() error { return a.serveHTTP(serving) })
 	g.Go(func() error { // a dead ledger ends everything
 		select {
@@ -442,7 +447,11 @@ func (a *Aggregator) MQTTAddr() string { return a.broker.Addr() }
 
 // writeAddresses tells scripts and tests which ports were picked.
 func (a *Aggregator) writeAddresses() error {
-	b, err := json.Marshal(map[string]string{"http": a.HTTPAddr(), "mqtt": a.MQTTAddr()})
+	at := map[string]string{"http": a.HTTPAddr(), "mqtt": a.MQTTAddr()}
+	if a.cfg.HTTP.secure() {
+		at["scheme"] = "https"
+	}
+	b, err := json.Marshal(at)
 	if err != nil {
 		return err
 	}
@@ -488,7 +497,11 @@ func (a *Aggregator) serveHTTP(ctx context.Context) error {
 		}
 		done <- err
 	}()
-	door := front.New(a.httpLn, func(b []byte, r *front.Request) ([]byte, bool) {
+	ln := a.httpLn
+	if a.cfg.HTTP.secure() {
+		ln = tls.NewListener(ln, a.httpTLS)
+	}
+	door := front.New(ln, func(b []byte, r *front.Request) ([]byte, bool) {
 		if r.Body != nil {
 			return a.api.AppendQuery(b, r.Body, r.Host, r.Authorization)
 		}
@@ -504,6 +517,9 @@ func (a *Aggregator) serveHTTP(ctx context.Context) error {
 func (a *Aggregator) handler() http.Handler {
 	ui := a.web.Handler()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if a.cfg.HTTP.secure() {
+			w.Header().Set("Strict-Transport-Security", "max-age=31536000")
+		}
 		if api.Owns(r.URL.Path) {
 			a.api.ServeHTTP(w, r)
 			return
@@ -524,9 +540,16 @@ func (a *Aggregator) openHTTP() error {
 			return fmt.Errorf("listen for http: %w; is another aggregator running, or http.listen taken?", err)
 		}
 	}
+	if a.cfg.HTTP.secure() {
+		var err error
+		if a.httpTLS, err = a.tlsConfig("http", a.cfg.HTTP.CertFile, a.cfg.HTTP.KeyFile); err != nil {
+			return err
+		}
+		a.httpTLS.NextProtos = []string{"http/1.1"} // what front reads
+	}
 	d := desk{a.ingest, a, protocol.ViaAPI}
 	a.api = api.New(api.Options{
-		Availability: a.model, Fleet: a.fleet, Exceptions: a.ledger, Door: d, Feeds: feed.New(a.ingest.Accept, a.cfg.EPCIS.places()), Enrolment: d, Copies: d, Orders: d, Audit: a.trail.List, Bundle: a.bundles.read,
+		Availability: a.model, Fleet: a.fleet, Exceptions: a.ledger, Door: d, Feeds: feed.New(a.ingest.Accept, a.cfg.EPCIS.places()), Enrolment: d, Identities: d, Keys: d, Copies: d, Orders: d, Audit: a.trail.List, Bundle: a.bundles.read,
 		Reservations: a.ingest, Policies: d, Items: a.ingest, Reconciliations: d, Postings: postings{a},
 		Subscriptions: a.hub, Connectors: &a.partners, Master: a.ingest.Master(), Certificate: a.ingest.Certificate, Thresholds: a.thresholds, CountNext: a.ingest.CountNext, ATP: a.ingest.ATP, Settled: a.settled, Backups: d, Releases: a.releases, Traces: trace.New(a.ledger, a.afterMerge), Generation: a.ingest.Generation,
 		Group: a.group, Key: a.apiKey, Ready: a.readiness, Metrics: a.metrics, OpenAPI: openapi.Aggregator(), AsyncAPI: protocol.AsyncAPI(),

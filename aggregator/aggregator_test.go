@@ -249,7 +249,7 @@ func TestWhoMayWhat(t *testing.T) {
 	r := start(t, false)
 	keys := map[string]string{"": ""}
 	for _, role := range credential.Roles {
-		key, err := aggregator.IssueKey(r.cfg, string(role), "k-"+string(role))
+		key, err := aggregator.IssueKey(r.cfg, string(role), "k-"+string(role), 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -281,7 +281,7 @@ func TestWhoMayWhat(t *testing.T) {
 
 func TestEnrolmentIsGoodOnce(t *testing.T) {
 	r := start(t, false)
-	admin, err := aggregator.IssueKey(r.cfg, "admin", "ann")
+	admin, err := aggregator.IssueKey(r.cfg, "admin", "ann", 0)
 	if err != nil {
 		t.Fatal(err)
 	}

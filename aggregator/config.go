@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"tillwire/aggregator/identity"
 	"tillwire/aggregator/ingest"
 	"tillwire/aggregator/reconcile"
 	"tillwire/protocol"
@@ -37,6 +38,7 @@ type Config struct {
 	Channels  ChannelsConfig  `toml:"channels"`
 	ERPs      []ERPConfig     `toml:"erp"`
 	OIDC      OIDCConfig      `toml:"oidc"`
+	Identity  IdentityConfig  `toml:"identity"`
 }
 
 // OTelConfig says whom to tell the way of documents that carry a sampled traceparent.
@@ -154,13 +156,21 @@ func (c *EPCISConfig) places() epcis.Places {
 type HTTPConfig struct {
 	Listen string   `toml:"listen" help:"address of APIs and ops UI; port 0 picks one and writes it to addresses.json"`
 	Hosts  []string `toml:"hosts" help:"further Host names under which the port may be called"`
+
+	TLS      string `toml:"tls" help:"own: HTTPS with a certificate of the aggregator's own authority; empty: plain, or that of cert_file"`
+	CertFile string `toml:"cert_file" help:"PEM certificate; with key_file the port speaks HTTPS; read again when it changes"`
+	KeyFile  string `toml:"key_file" help:"PEM key of cert_file"`
 }
+
+func (c *HTTPConfig) secure() bool { return c.CertFile != "" || c.TLS == TLSOwn }
 
 // MQTTConfig is the embedded broker.
 type MQTTConfig struct {
 	Listen       string `toml:"listen" help:"address of the embedded broker"`
 	Advertise    string `toml:"advertise" help:"broker URL told to agents that enrol; empty derives it from listen"`
-	CertFile     string `toml:"cert_file" help:"PEM certificate; with key_file the broker speaks TLS 1.3"`
+	TLS          string `toml:"tls" help:"own: agents prove themselves by certificates of the aggregator's own authority, and the broker too unless cert_file is set"`
+	Tokens       bool   `toml:"tokens" help:"with tls = own: let agents in that have a token still, while a chain changes over"`
+	CertFile     string `toml:"cert_file" help:"PEM certificate; with key_file the broker speaks TLS 1.3; read again when it changes"`
 	KeyFile      string `toml:"key_file" help:"PEM key of cert_file"`
 	ClientsMax   int    `toml:"clients_max" help:"most connections at once"`
 	PerAddrMax   int    `toml:"per_address_max" help:"most connections from one address"`
@@ -193,6 +203,7 @@ func Defaults() Config {
 		Log:     LogConfig{Level: "info"},
 
 		OIDC:      OIDCConfig{Name: "Single sign-on", NameClaim: "email", RoleClaim: "groups", Scopes: []string{"profile", "email"}},
+		Identity:  IdentityConfig{Lifetime: Duration(identity.Lifetime), Grace: Duration(identity.Grace)},
 		Reconcile: ReconcileConfig{AgreeCycles: 2, ZeroShareMax: 0.2},
 		Releases:  ReleasesConfig{Threshold: 1, KeysVersion: 1},
 		Backup:    BackupConfig{Every: Duration(time.Hour), Keep: 48, AfterTimeout: Duration(30 * time.Minute), Rehearse: Duration(24 * time.Hour)},
@@ -255,7 +266,7 @@ func (c *Config) Check() error {
 			return fmt.Errorf("reconcile.owners: source %q needs either a location or a type", o.Source)
 		}
 	}
-	if err := errors.Join(c.Backup.check(), c.Releases.check(), c.OTel.check()); err != nil {
+	if err := errors.Join(c.Backup.check(), c.Releases.check(), c.OTel.check(), c.checkIdentity()); err != nil {
 		return err
 	}
 	if _, err := c.Webhooks.guard(); err != nil {

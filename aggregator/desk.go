@@ -4,9 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"time"
 
+	"tillwire/aggregator/api"
 	"tillwire/aggregator/audit"
+	"tillwire/aggregator/credential"
 	"tillwire/aggregator/ingest"
 	"tillwire/aggregator/reserve"
 	"tillwire/protocol"
@@ -208,16 +211,47 @@ func (d desk) Issue(ctx context.Context, store protocol.StoreID, agent protocol.
 }
 
 // Enroll trades a code for an agent's credential.
-func (d desk) Enroll(ctx context.Context, code string, o protocol.Origin) (protocol.Enrolled, error) {
-	return d.a.Enroll(ctx, code, o)
+func (d desk) Enroll(ctx context.Context, code string, o protocol.Origin, csr string) (protocol.Enrolled, error) {
+	return d.a.Enroll(ctx, code, o, csr)
+}
+
+// Identities lists who may speak as an agent.
+func (d desk) Identities() []protocol.Identity { return d.a.book.List() }
+
+// SignIdentity enrols a host whose request was brought by hand.
+func (d desk) SignIdentity(ctx context.Context, o protocol.Origin, csr, who string) (protocol.Enrolled, error) {
+	e, err := d.a.signIdentity(ctx, o, csr)
+	d.record(ctx, who, "identity.sign", o.String(), "", nil, nil, err)
+	return e, err
+}
+
+// RevokeIdentity shuts an agent out and ends its session.
+func (d desk) RevokeIdentity(ctx context.Context, o protocol.Origin, who, reason string) (protocol.Identity, error) {
+	i, err := d.a.revokeIdentity(ctx, o, who, reason)
+	d.record(ctx, who, "credential.revoke", o.String(), reason, nil, nil, err)
+	return i, err
+}
+
+// APIKeys lists the keys that were issued.
+func (d desk) APIKeys() ([]protocol.APIKey, error) { return d.a.keys.Keys() }
+
+// RevokeAPIKey ends one, or all of a name.
+func (d desk) RevokeAPIKey(ctx context.Context, idOrName, who string) error {
+	err := d.a.keys.RevokeKey(idOrName)
+	if errors.Is(err, credential.ErrUnknownKey) {
+		err = api.ErrUnknownKey
+	}
+	d.record(ctx, who, "credential.revoke", "key/"+idOrName, "", nil, nil, err)
+	return err
 }
 
 // Revoke makes a credential void: store/agent, or key/name.
 func (d desk) Revoke(ctx context.Context, name, note, who string) error {
-	err := d.a.keys.Revoke(name, who)
-	if err == nil {
-		d.a.drop(name)
+	if store, agent, ok := strings.Cut(name, "/"); ok && store != "key" && protocol.CheckName(store) == nil && protocol.CheckName(agent) == nil {
+		_, err := d.RevokeIdentity(ctx, protocol.Origin{Store: protocol.StoreID(store), Agent: protocol.AgentID(agent)}, who, note)
+		return err
 	}
+	err := d.a.keys.Revoke(name, who)
 	d.record(ctx, who, "credential.revoke", name, note, nil, nil, err)
 	return err
 }

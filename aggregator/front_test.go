@@ -180,7 +180,7 @@ func TestTheFrontRefusesNobodyLess(t *testing.T) {
 
 func issue(t *testing.T, r *running, role, name string) string {
 	t.Helper()
-	key, err := aggregator.IssueKey(r.cfg, role, name)
+	key, err := aggregator.IssueKey(r.cfg, role, name, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

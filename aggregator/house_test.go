@@ -88,7 +88,7 @@ func TestPeopleDecideAndAreFoundInTheTrail(t *testing.T) {
 	if a, b, c := otto.login("otto", housePassword), vera.login("vera", housePassword), r.visitor().login("vera", "wrong password"); a != 303 || b != 303 || c != 401 {
 		t.Fatal("logins:", a, b, c)
 	}
-	admin, err := aggregator.IssueKey(r.cfg, "admin", "script")
+	admin, err := aggregator.IssueKey(r.cfg, "admin", "script", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func TestPeopleDecideAndAreFoundInTheTrail(t *testing.T) {
 	if got := r.do("GET /v1/audit", "/v1/audit", ""); got.status != http.StatusUnauthorized {
 		t.Errorf("a revoked key still reads: %d", got.status)
 	}
-	if r.key, err = aggregator.IssueKey(r.cfg, "ops", "reader"); err != nil {
+	if r.key, err = aggregator.IssueKey(r.cfg, "ops", "reader", 0); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{

@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"tillwire/aggregator/credential"
+	"tillwire/aggregator/identity"
 	"tillwire/aggregator/ingest"
 	"tillwire/aggregator/merge"
 	"tillwire/protocol"
@@ -36,13 +37,44 @@ func IssueAgent(c Config, store, agent string) (string, error) {
 	return keys.Agent(protocol.Origin{Store: protocol.StoreID(store), Agent: protocol.AgentID(agent)}), nil
 }
 
-// IssueKey makes an API key.
-func IssueKey(c Config, role, name string) (string, error) {
+// IssueKey makes an API key. valid 0 never ends.
+func IssueKey(c Config, role, name string, valid time.Duration) (string, error) {
 	keys, err := credential.Open(c.DataDir, time.Now)
 	if err != nil {
 		return "", err
 	}
-	return keys.Key(credential.Role(role), name)
+	return keys.Key(credential.Role(role), name, valid)
+}
+
+// passingKeyLife is longer than any command works.
+const passingKeyLife = time.Hour
+
+// PassingKey makes one for a command beside a running aggregator.
+func PassingKey(c Config, role, name string) (string, error) {
+	keys, err := credential.Open(c.DataDir, time.Now)
+	if err != nil {
+		return "", err
+	}
+	return keys.Passing(credential.Role(role), name, passingKeyLife)
+}
+
+// APIKeys lists the keys of a data folder.
+func APIKeys(c Config) ([]protocol.APIKey, error) {
+	keys, err := credential.Open(c.DataDir, time.Now)
+	if err != nil {
+		return nil, err
+	}
+	return keys.Keys()
+}
+
+// RevokeKey ends a key by its id, or all of a name; a running aggregator knows within
+// a second or two.
+func RevokeKey(c Config, idOrName string) error {
+	keys, err := credential.Open(c.DataDir, time.Now)
+	if err != nil {
+		return err
+	}
+	return keys.RevokeKey(idOrName)
 }
 
 // IssueEnrolment makes a one-off code with which a host of the store enrols.
@@ -56,6 +88,13 @@ func IssueEnrolment(c Config, store string, valid time.Duration) (string, error)
 	keys, err := credential.Open(c.DataDir, time.Now)
 	if err != nil {
 		return "", err
+	}
+	if c.ownCA() {
+		ca, err := identity.OpenOrInit(c.DataDir, caName, time.Now)
+		if err != nil {
+			return "", fmt.Errorf("open authority: %w", err)
+		}
+		keys.Pin(ca.Pin())
 	}
 	code, _ := keys.Enrolment(protocol.StoreID(store), "", valid)
 	return code, nil

@@ -181,14 +181,7 @@ func (d desk) RemoveAccount(ctx context.Context, name, who string) error {
 }
 
 // Revoked lists credentials that are void.
-func (d desk) Revoked() []string { return d.a.keys.Revoked() }
-
-// drop ends the connection of an agent whose credential is void.
-func (a *Aggregator) drop(name string) {
-	if store, agent, ok := strings.Cut(name, "/"); ok && store != "key" {
-		a.broker.Disconnect(protocol.Origin{Store: protocol.StoreID(store), Agent: protocol.AgentID(agent)})
-	}
-}
+func (d desk) Revoked() []string { return d.a.revoked() }
 
 // openPeople reads accounts and prepares who else vouches for people.
 func (a *Aggregator) openPeople() (err error) {

@@ -17,6 +17,7 @@ import (
 	"tillwire/aggregator/backup"
 	"tillwire/aggregator/credential"
 	"tillwire/aggregator/fleet"
+	"tillwire/aggregator/identity"
 	"tillwire/aggregator/ingest"
 	"tillwire/protocol"
 	"tillwire/store/ledger"
@@ -116,6 +117,9 @@ func RestoreBackup(ctx context.Context, c Config, from, at string, out io.Writer
 	}
 	if _, err := os.Stat(filepath.Join(c.DataDir, credential.KeyFile)); err != nil {
 		aside += "\nWARNING: " + credential.KeyFile + " is not in " + c.DataDir + ". It signs every token and is never in a backup: put your own copy of it there\nbefore you start, or every agent and every key must be issued anew."
+	}
+	if _, err := os.Stat(filepath.Join(c.DataDir, identity.Folder)); err != nil && c.ownCA() {
+		aside += "\nWARNING: the folder " + identity.Folder + " is not in " + c.DataDir + ". It signs every certificate and is never in a backup: put your own copy of it there\nbefore you start, or every agent must be enrolled anew."
 	}
 	_, err = fmt.Fprintf(out, `Restored copy %s: the state of %s, %d entries, digest %s.
 %s

@@ -27,6 +27,8 @@ type running struct {
 	doc  map[string]any
 	sch  *jsonschema.Compiler
 	key  string // Authorization, when not ""
+	log  zerolog.Logger
+	now  func() time.Time // nil: the clock
 }
 
 func start(t *testing.T, dev bool) *running {
@@ -34,7 +36,16 @@ func start(t *testing.T, dev bool) *running {
 	c := aggregator.Defaults()
 	c.DataDir, c.Dev, c.HTTP.Listen, c.MQTT.Listen = t.TempDir(), dev, "127.0.0.1:0", "127.0.0.1:0"
 	c.Stores = []aggregator.StoreConfig{{Store: "S1", Name: "First", Region: "North"}, {Store: "DC1", Type: "dc", Region: "South"}}
-	r := &running{t: t, cfg: c, sch: jsonschema.NewCompiler()}
+	r := &running{t: t, cfg: c, log: zerolog.Nop()}
+	r.contract()
+	r.open()
+	t.Cleanup(func() { r.stop() })
+	return r
+}
+
+func (r *running) contract() {
+	t := r.t
+	r.sch = jsonschema.NewCompiler()
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(openapi.Aggregator()))
 	if err != nil {
 		t.Fatal(err)
@@ -43,14 +54,11 @@ func start(t *testing.T, dev bool) *running {
 	if err := r.sch.AddResource("openapi.json", doc); err != nil {
 		t.Fatal(err)
 	}
-	r.open()
-	t.Cleanup(func() { r.stop() })
-	return r
 }
 
 func (r *running) open() {
 	r.t.Helper()
-	a, err := aggregator.New(r.cfg, aggregator.Deps{Log: zerolog.Nop(), Version: "test"})
+	a, err := aggregator.New(r.cfg, aggregator.Deps{Log: r.log, Now: r.now, Version: "test"})
 	if err != nil {
 		r.t.Fatal(err)
 	}

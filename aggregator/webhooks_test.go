@@ -287,7 +287,7 @@ func (r *running) issue(role credential.Role) string {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	key, err := keys.Key(role, "test")
+	key, err := keys.Key(role, "test", 0)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -106,13 +106,16 @@ func TestThePodIsConfined(t *testing.T) {
 			t.Errorf("port %d is opened, the configuration listens on %s", want, c[key])
 		}
 	}
+	if c["mqtt.tls"] != "own" {
+		t.Error("agents are to have certificates")
+	}
 	mounts := map[string]bool{}
 	list, _ := at(box, "volumeMounts").([]any)
 	for _, m := range list {
 		path, _ := at(m, "mountPath").(string)
 		mounts[path] = true
 	}
-	for _, dir := range []string{c["data_dir"], c["backup.to"], filepath.Dir(c["mqtt.cert_file"]), "/tmp"} {
+	for _, dir := range []string{c["data_dir"], c["backup.to"], "/tmp"} {
 		if !mounts[dir] {
 			t.Errorf("nothing is mounted at %s", dir)
 		}

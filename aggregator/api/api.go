@@ -57,7 +57,7 @@ type Feeds interface {
 // Enrolment issues and takes one-off codes.
 type Enrolment interface {
 	Issue(ctx context.Context, store protocol.StoreID, agent protocol.AgentID, valid time.Duration, who string) (code string, until time.Time)
-	Enroll(ctx context.Context, code string, o protocol.Origin) (protocol.Enrolled, error)
+	Enroll(ctx context.Context, code string, o protocol.Origin, csr string) (protocol.Enrolled, error)
 }
 
 // Options are what the port works with.
@@ -68,6 +68,8 @@ type Options struct {
 	Door            Door
 	Feeds           Feeds
 	Enrolment       Enrolment
+	Identities      Identities
+	Keys            Keys
 	Copies          Copies
 	Orders          Orders
 	Bundle          func(o protocol.Origin, command string) ([]byte, error) // fs.ErrNotExist: there is none
@@ -130,7 +132,7 @@ const (
 )
 
 func routes() []route {
-	return append(channelRoutes(), []route{
+	return append(append(channelRoutes(), identityRoutes()...), []route{
 		{hotCall, readers, 0, (*API).availability},
 		{"POST /v1/availability/query", readers, protocol.BodyBytesMax, (*API).query},
 		{"GET /v1/availability/changes", readers, 0, (*API).changes},

@@ -196,7 +196,7 @@ func (a *API) enroll(w http.ResponseWriter, r *http.Request) error {
 			return invalid(f.pointer, err.Error(), "e.g. S0042 and server")
 		}
 	}
-	got, err := a.o.Enrolment.Enroll(r.Context(), req.Token, protocol.Origin{Store: req.Store, Agent: req.Agent})
+	got, err := a.o.Enrolment.Enroll(r.Context(), req.Token, protocol.Origin{Store: req.Store, Agent: req.Agent}, req.CSR)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -28,6 +29,16 @@ type Up struct {
 	Channel    protocol.Channel
 	Payload    []byte // the receiver's to keep
 	ReceivedUS int64
+	Caller     Caller
+}
+
+// Caller is who a certificate names, or a token.
+type Caller struct {
+	Origin    protocol.Origin
+	Key       string    // of the certificate; "" with a token
+	IssuedUS  int64     // of the certificate
+	RenewOnly bool      // nothing else is heard
+	Since     time.Time // of the session
 }
 
 // Options configure a broker. The funcs are called by connections' goroutines,
@@ -40,6 +51,9 @@ type Options struct {
 	PerAddrMax     int // connections of one address; 0 = 64
 	PerLoopbackMax int // connections of all loopback addresses; 0 = 8192
 
+	// Identify judges the certificates that a TLS client showed; nil: tokens only. A
+	// client that shows one is who that says, or nobody: its token is not looked at.
+	Identify func(shown []*x509.Certificate) (Caller, error)
 	// Authenticate says whether the token is the origin's.
 	Authenticate func(o protocol.Origin, token string) error
 	// OnUp takes a message. With an error the agent gets no PUBACK.
@@ -189,6 +203,26 @@ func (b *Broker) Disconnect(o protocol.Origin) {
 	if s != nil {
 		s.cl.Stop(errDisconnected)
 	}
+}
+
+// Expel ends the sessions that are not allowed any more, and says how many.
+func (b *Broker) Expel(allowed func(Caller) error) (ended int) {
+	b.mu.Lock()
+	all := make([]*session, 0, len(b.sessions))
+	for _, s := range b.sessions {
+		all = append(all, s)
+	}
+	b.mu.Unlock()
+	for _, s := range all {
+		err := allowed(s.caller)
+		if err == nil {
+			continue
+		}
+		ended++
+		b.log.Warn().Str("store", string(s.origin.Store)).Str("agent", string(s.origin.Agent)).Err(err).Msg("agent expelled")
+		s.cl.Stop(errDisconnected)
+	}
+	return ended
 }
 
 // Stats returns the counters.

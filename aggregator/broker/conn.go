@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -13,8 +14,9 @@ import (
 // what a stranger can make us allocate is bounded by connectBytesMax.
 type conn struct {
 	net.Conn
-	prefix  []byte   // of the CONNECT packet, what the library has yet to read
-	session *session // set once authenticated; touched by the serving goroutine only
+	prefix  []byte              // of the CONNECT packet, what the library has yet to read
+	shown   []*x509.Certificate // by a TLS client, its own first
+	session *session            // set once authenticated; touched by the serving goroutine only
 }
 
 // Read hands out the CONNECT packet, then the network.

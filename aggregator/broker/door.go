@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -102,20 +103,21 @@ func (b *Broker) serve(ctx context.Context, raw net.Conn) {
 		return
 	}
 	stream := raw
+	var shown []*x509.Certificate
 	if b.o.TLS != nil {
 		t := tls.Server(raw, b.o.TLS)
 		if err := t.HandshakeContext(ctx); err != nil {
 			b.turnAway(raw, err)
 			return
 		}
-		stream = t
+		stream, shown = t, t.ConnectionState().PeerCertificates
 	}
 	pk, err := readConnect(stream)
 	if err != nil {
 		b.turnAway(raw, err)
 		return
 	}
-	c = &conn{Conn: stream, prefix: pk}
+	c = &conn{Conn: stream, prefix: pk, shown: shown}
 	if err := b.server.EstablishConnection("mqtt", c); err != nil {
 		b.log.Debug().Str("remote", raw.RemoteAddr().String()).Err(err).Msg("connection ended")
 	}

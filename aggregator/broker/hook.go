@@ -75,22 +75,42 @@ func checkConnect(cl *mqtt.Client, pk *packets.Packet) error {
 // connection.
 func (h *hook) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) bool {
 	o, err := parseOrigin(cl.ID)
-	if err == nil {
-		err = h.b.o.Authenticate(o, string(pk.Connect.Password))
-	}
 	c, ok := cl.Net.Conn.(*conn)
+	var who Caller
+	if err == nil && ok {
+		who, err = h.b.identify(c, o, string(pk.Connect.Password))
+	}
 	if err != nil || !ok {
 		h.b.n.refusedAuth.Add(1)
 		h.b.log.Warn().Str("store", string(o.Store)).Str("agent", string(o.Agent)).Str("remote", cl.Net.Remote).Err(err).Msg("agent refused")
 		return false
 	}
-	s, err := h.b.enter(o, cl)
+	s, err := h.b.enter(who, cl)
 	if err != nil {
 		h.b.log.Warn().Str("store", string(o.Store)).Str("agent", string(o.Agent)).Err(err).Msg("agent not let in")
 		return false
 	}
 	c.session = s
 	return true
+}
+
+var errNotOwnName = errors.New("client id is not the name in the certificate")
+
+// identify says who a connection is: by its certificate where it showed one, else by
+// its token. Nothing else that it says of itself is believed.
+func (b *Broker) identify(c *conn, o protocol.Origin, token string) (Caller, error) {
+	if b.o.Identify == nil || len(c.shown) == 0 {
+		return Caller{Origin: o, Since: b.o.Now()}, b.o.Authenticate(o, token)
+	}
+	who, err := b.o.Identify(c.shown)
+	if err != nil {
+		return Caller{}, err
+	}
+	if who.Origin != o {
+		return Caller{}, fmt.Errorf("%w: it names %s", errNotOwnName, who.Origin)
+	}
+	who.Since = b.o.Now()
+	return who, nil
 }
 
 // OnSessionEstablished is called behind the CONNACK.
@@ -164,9 +184,13 @@ func (h *hook) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, er
 		h.b.n.denied.Add(1)
 		return pk, packets.ErrRejectPacket
 	}
+	if s.caller.RenewOnly && ch != protocol.UpRenew {
+		h.b.n.rejected.Add(1)
+		return pk, packets.ErrRejectPacket
+	}
 	// The library decodes each packet from a buffer of its own, so the payload
 	// is ours to give away.
-	err := h.b.o.OnUp(Up{Origin: s.origin, Channel: ch, Payload: pk.Payload, ReceivedUS: h.b.o.Now().UnixMicro()})
+	err := h.b.o.OnUp(Up{Origin: s.origin, Channel: ch, Payload: pk.Payload, ReceivedUS: h.b.o.Now().UnixMicro(), Caller: s.caller})
 	if err != nil {
 		h.b.n.rejected.Add(1)
 		return pk, packets.ErrRejectPacket

@@ -27,6 +27,7 @@ var (
 //	authenticated → enter (former one stopped and gone) → ready → leave
 type session struct {
 	origin protocol.Origin
+	caller Caller
 	cl     *mqtt.Client
 	down   chan message
 	ready  atomic.Bool   // CONNACK is sent
@@ -56,8 +57,9 @@ func parseOrigin(id string) (protocol.Origin, error) {
 
 // enter makes cl the one connection of its origin. It runs on the connection's
 // own goroutine.
-func (b *Broker) enter(o protocol.Origin, cl *mqtt.Client) (*session, error) {
-	s := &session{origin: o, cl: cl, down: make(chan message, downQueueMax), done: make(chan struct{}), ended: make(chan struct{})}
+func (b *Broker) enter(who Caller, cl *mqtt.Client) (*session, error) {
+	o := who.Origin
+	s := &session{origin: o, caller: who, cl: cl, down: make(chan message, downQueueMax), done: make(chan struct{}), ended: make(chan struct{})}
 	b.mu.Lock()
 	if b.closed {
 		b.mu.Unlock()

@@ -35,9 +35,11 @@ const (
 // Token prefixes say what a string is before anything is verified: secret
 // scanners find them in logs and repositories.
 const (
-	prefixAgent = "twa1"
-	prefixKey   = "twk1"
-	prefixEnrol = "twe1"
+	prefixAgent  = "twa1"
+	prefixKey    = "twk1" // of before keys had ends; still good
+	prefixKey2   = "twk2"
+	prefixEnrol  = "twe1"
+	prefixEnrol2 = "twe2" // with the pin of the authority
 )
 
 // Role of an API key.
@@ -64,8 +66,10 @@ var (
 // Keyring issues and verifies. It is safe for concurrent use.
 type Keyring struct {
 	key     []byte
+	dir     string
 	revoked string
 	now     func() time.Time
+	pin     string // in enrolment codes; "" for none
 
 	mu      sync.Mutex // guards what follows
 	read    time.Time  // of the revocations, by modification time
@@ -90,7 +94,7 @@ func Open(dir string, now func() time.Time) (*Keyring, error) {
 	if len(key) != keyBytes {
 		return nil, fmt.Errorf("read token key: %s has %d bytes, want %d; restore it from a backup, or delete it and enrol every agent again", path, len(key), keyBytes)
 	}
-	return &Keyring{key: key, revoked: filepath.Join(dir, RevokedFile), now: now, list: map[string]bool{}}, nil
+	return &Keyring{key: key, dir: dir, revoked: filepath.Join(dir, RevokedFile), now: now, list: map[string]bool{}}, nil
 }
 
 // createKey writes a fresh key whole or not at all. Of two programs that do so
@@ -164,7 +168,8 @@ func (k *Keyring) isRevoked(body string) bool {
 		return false
 	}
 	f := strings.Split(body, ".")
-	return k.list[body] || (f[0] == prefixAgent && k.list[f[1]+"/"+f[2]]) || (f[0] != prefixAgent && len(f) > 2 && k.list["key/"+f[2]])
+	return k.list[body] || (f[0] == prefixAgent && k.list[f[1]+"/"+f[2]]) || (f[0] != prefixAgent && len(f) > 2 && k.list["key/"+f[2]]) ||
+		(f[0] == prefixKey2 && k.list["keyid/"+f[4]])
 }
 
 // Revoke makes credentials void for good: store/agent, or key/name. It is written
@@ -218,6 +223,18 @@ func (k *Keyring) Revoked() []string {
 	return slices.Sorted(maps.Keys(k.list))
 }
 
+// AgentRevoked tells whether the list names an agent.
+func (k *Keyring) AgentRevoked(o protocol.Origin) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.refresh()
+	return len(k.list) > 0 && k.list[o.String()]
+}
+
+// Pin has enrolment codes name the authority that will answer. Call it before the
+// keyring is shared.
+func (k *Keyring) Pin(pin string) { k.pin = pin }
+
 // refresh reads the list again where the file changed; it looks at most once a
 // second.
 func (k *Keyring) refresh() {
@@ -251,42 +268,27 @@ func (k *Keyring) refresh() {
 }
 
 // Agent issues an agent's secret.
-func (k *Keyring) Agent(o protocol.Origin) string {
-	return k.sign(prefixAgent, string(o.Store), string(o.Agent), strconv.FormatInt(k.now().Unix(), 36))
+func (k *Keyring) Agent(o protocol.Origin) string { return k.AgentFrom(o, time.Time{}) }
+
+// AgentFrom issues one that says it is of a moment, or of now, which is later.
+func (k *Keyring) AgentFrom(o protocol.Origin, at time.Time) string {
+	if now := k.now(); now.After(at) {
+		at = now
+	}
+	return k.sign(prefixAgent, string(o.Store), string(o.Agent), strconv.FormatInt(at.Unix(), 36))
 }
 
-// CheckAgent verifies that a secret is this agent's.
-func (k *Keyring) CheckAgent(o protocol.Origin, token string) error {
+// CheckAgent verifies that a secret is this agent's, and tells when it was issued.
+func (k *Keyring) CheckAgent(o protocol.Origin, token string) (issued time.Time, err error) {
 	f, err := k.open(token, prefixAgent, 3)
 	if err != nil {
-		return err
+		return time.Time{}, err
 	}
-	if f[0] != string(o.Store) || f[1] != string(o.Agent) {
-		return ErrInvalid
+	at, err := strconv.ParseInt(f[2], 36, 64)
+	if err != nil || f[0] != string(o.Store) || f[1] != string(o.Agent) {
+		return time.Time{}, ErrInvalid
 	}
-	return nil
-}
-
-// Key issues an API key for a role under a name that logs and audits show.
-func (k *Keyring) Key(role Role, name string) (string, error) {
-	if err := protocol.CheckName(name); err != nil {
-		return "", fmt.Errorf("key name %q %w", name, err)
-	}
-	for _, r := range Roles {
-		if r == role {
-			return k.sign(prefixKey, string(role), name, strconv.FormatInt(k.now().Unix(), 36)), nil
-		}
-	}
-	return "", fmt.Errorf("role %q is not one of %v", role, Roles)
-}
-
-// CheckKey verifies an API key and tells whose it is.
-func (k *Keyring) CheckKey(token string) (Role, string, error) {
-	f, err := k.open(token, prefixKey, 3)
-	if err != nil {
-		return "", "", err
-	}
-	return Role(f[0]), f[1], nil
+	return time.Unix(at, 0), nil
 }
 
 // Enrolment issues a one-off code with which an agent of the store enrols; an
@@ -295,13 +297,21 @@ func (k *Keyring) Enrolment(store protocol.StoreID, agent protocol.AgentID, vali
 	until = k.now().Add(valid).Truncate(time.Second)
 	nonce := make([]byte, 16)
 	_, _ = rand.Read(nonce) // never fails
-	return k.sign(prefixEnrol, string(store), string(agent), strconv.FormatInt(until.Unix(), 36), base64.RawURLEncoding.EncodeToString(nonce)), until
+	fields := []string{string(store), string(agent), strconv.FormatInt(until.Unix(), 36), base64.RawURLEncoding.EncodeToString(nonce)}
+	if k.pin != "" {
+		return k.sign(prefixEnrol2, append(fields, k.pin)...), until
+	}
+	return k.sign(prefixEnrol, fields...), until
 }
 
 // CheckEnrolment verifies a code for a store and returns its nonce, which the
 // caller spends.
 func (k *Keyring) CheckEnrolment(code string, o protocol.Origin) (nonce string, err error) {
-	f, err := k.open(code, prefixEnrol, 4)
+	prefix, n := prefixEnrol, 4
+	if strings.HasPrefix(code, prefixEnrol2+".") {
+		prefix, n = prefixEnrol2, 5
+	}
+	f, err := k.open(code, prefix, n)
 	if err != nil {
 		return "", err
 	}

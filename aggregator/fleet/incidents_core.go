@@ -29,6 +29,7 @@ const (
 	CodeCopy           = "clone_beside"
 	CodeDesired        = "desired_state_refused"
 	CodeUpdateFailed   = "update_failed"
+	CodeCertExpiring   = "certificate_expiring"
 
 	// of the chain as a whole
 	CodeBackupFailed    = "backup_failed"
@@ -46,7 +47,7 @@ const (
 var Codes = []string{
 	CodeStoreOffline, CodeNeverSeen, CodeStuck, CodePOSSilent, CodeFeedSilent, CodeClockSkew, CodeDiskLow, CodeDiskSlow,
 	CodeSalvaged, CodeSuperseded, CodeUnrecoverable, CodeFramesRefused, CodeTooManyAgents, CodeVersionRefused,
-	CodeDistrusted, CodeQuarantined, CodeCopy, CodeDesired, CodeUpdateFailed,
+	CodeDistrusted, CodeQuarantined, CodeCopy, CodeDesired, CodeUpdateFailed, CodeCertExpiring,
 	CodeBackupFailed, CodeBackupOverdue, CodeCloudRestored, CodeCloudRolledBack, CodeRolloutStopped,
 	CodeERPDown, CodeERPRefuses, CodePostingsHeld, CodePostingsParked,
 }
@@ -71,6 +72,7 @@ var Remedies = map[string]string{
 	CodeQuarantined:    "Pick the machine that is to go on: POST /v1/stores/{store}/agents/{agent}/pick.",
 	CodeDesired:        "Correct the desired state (PUT /v1/stores/{store}/agents/{agent}/desired), or update the agent so that it knows the key.",
 	CodeUpdateFailed:   "Read the reason; the agent runs on with the version before. Where it does not heal, install that version by hand.",
+	CodeCertExpiring:   "Read the agent's last error; where it cannot renew by itself, enrol it anew (`tillwire-agent enroll --again`).",
 	CodeCopy:           "Give this machine an agent name of its own, or stop its agent; nothing of it is lost meanwhile.",
 
 	CodeBackupFailed:    "Look at the folder of the backups: is it mounted, writable, not full? A copy is tried again by itself.",
@@ -93,7 +95,7 @@ var urgencies = map[string]int{
 	CodeFramesRefused: 7, CodeERPRefuses: 7, CodePostingsHeld: 7, CodeVersionRefused: 7, CodeSuperseded: 7,
 	CodeStoreOffline: 6, CodeERPDown: 6,
 	CodePOSSilent: 5, CodeFeedSilent: 5,
-	CodeTooManyAgents: 4, CodeDiskSlow: 3, CodeClockSkew: 3, CodeDesired: 2, CodePostingsParked: 2, CodeUpdateFailed: 2, CodeCopy: 2, CodeNeverSeen: 1,
+	CodeTooManyAgents: 4, CodeCertExpiring: 4, CodeDiskSlow: 3, CodeClockSkew: 3, CodeDesired: 2, CodePostingsParked: 2, CodeUpdateFailed: 2, CodeCopy: 2, CodeNeverSeen: 1,
 }
 
 // Urgency is how much an incident needs a person: 0 for no code at all, else 1 to 9.
@@ -150,6 +152,9 @@ func findings(f *facts, v *verdict, e *env) []finding {
 		if hb.Update != nil && hb.Update.State == protocol.UpdateFailed {
 			add(CodeUpdateFailed, 0)
 		}
+		if certExpiring(hb, e.nowUS) {
+			add(CodeCertExpiring, 0)
+		}
 		if hb.FsyncP99US > fsyncSlowUS {
 			add(CodeDiskSlow, 0)
 		}
@@ -176,6 +181,12 @@ func findings(f *facts, v *verdict, e *env) []finding {
 		add(CodeFramesRefused, 0)
 	}
 	return out
+}
+
+// certExpiring tells that a certificate was to be renewed long ago: half of the time
+// between two thirds of its life and its end is over.
+func certExpiring(hb *protocol.Heartbeat, nowUS int64) bool {
+	return hb.CertNotAfterUS != 0 && nowUS > hb.CertRenewUS+(hb.CertNotAfterUS-hb.CertRenewUS)/2
 }
 
 func salvaged(f *facts) bool {
@@ -219,6 +230,11 @@ func describe(code string, f *facts, v *verdict, nowUS int64) string {
 		return "It refuses the desired state and keeps the one before: " + f.hb.ConfigRefused + "."
 	case CodeQuarantined:
 		return "Several machines speak under this name and took turns; none is merged until one is picked. Each keeps its events."
+	case CodeCertExpiring:
+		if left := f.hb.CertNotAfterUS - nowUS; left > 0 {
+			return "Its certificate ends in " + Ago(left) + " and was not renewed."
+		}
+		return "Its certificate has ended and was not renewed; it cannot connect again but to renew it."
 	case CodeCopy:
 		return "It speaks under the name " + string(f.copyOf) + ", which another machine has; its events are merged under this one."
 	case CodeDistrusted:

@@ -36,7 +36,8 @@ type asker struct {
 // the folder's own secret: who may read that may do anything anyway.
 func askOwn(c aggregator.Config, role, name string, takes time.Duration) (*asker, error) {
 	var at struct {
-		HTTP string `json:"http"`
+		HTTP   string `json:"http"`
+		Scheme string `json:"scheme"`
 	}
 	b, err := os.ReadFile(filepath.Join(c.DataDir, "addresses.json"))
 	if err == nil {
@@ -45,11 +46,19 @@ func askOwn(c aggregator.Config, role, name string, takes time.Duration) (*asker
 	if err != nil {
 		return nil, fmt.Errorf("find the running aggregator: %w; name its data folder with --data-dir", err)
 	}
-	key, err := aggregator.IssueKey(c, role, name)
+	key, err := aggregator.PassingKey(c, role, name)
 	if err != nil {
 		return nil, err
 	}
-	return &asker{&url.URL{Scheme: "http", Host: reachable(at.HTTP)}, key, http.Client{Timeout: takes}}, nil
+	a := &asker{&url.URL{Scheme: "http", Host: reachable(at.HTTP)}, key, http.Client{Timeout: takes}}
+	if at.Scheme != "" {
+		tlsConfig, err := aggregator.AskTLS(c)
+		if err != nil {
+			return nil, fmt.Errorf("find the running aggregator's certificate: %w; name its configuration with --config", err)
+		}
+		a.base.Scheme, a.client.Transport = at.Scheme, &http.Transport{TLSClientConfig: tlsConfig}
+	}
+	return a, nil
 }
 
 // askAt speaks to an aggregator elsewhere. Its key comes from the environment: a

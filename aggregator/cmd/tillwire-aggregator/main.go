@@ -54,7 +54,7 @@ type command struct {
 func commands() []command {
 	all := []command{
 		{"run", "[--config FILE] [--data-dir DIR] [--dev]", "serve broker, ledger, APIs and ops UI", "tillwire-aggregator run --dev --data-dir ./aggregator-data", runCommand},
-		{"token", "--store S [--agent A] | --role R --name N | --enroll --store S", "print a credential: an agent's, an API key, or a one-off enrolment token", "tillwire-aggregator token --store S0042 --agent server", tokenCommand},
+		{"token", "--store S [--agent A] | --role R --name N [--valid D] | --enroll --store S", "print a credential: an agent's, an API key, or a one-off enrolment token", "tillwire-aggregator token --store S0042 --agent server", tokenCommand},
 		{"fsck", "[--data-dir DIR] [--json]", "rebuild every position from the log of a stopped aggregator and compare", "tillwire-aggregator fsck --data-dir /var/lib/tillwire-aggregator", fsckCommand},
 		{"backup", "[--to DIR] [--begin] | --verify DIR|MANIFEST [--at ID]", "copy the ledger, running or stopped, and read the copy back; or try a copy", "tillwire-aggregator backup --to /mnt/backup/tillwire", backupCommand},
 		{"restore", "--from DIR|MANIFEST [--at ID] [--data-dir DIR]", "replace the ledger of a stopped aggregator by a verified copy; the old one is moved aside", "tillwire-aggregator restore --from /mnt/backup/tillwire --data-dir /var/lib/tillwire-aggregator", restoreCommand},
@@ -62,7 +62,7 @@ func commands() []command {
 		{"config", "", "list every configuration key, its environment variable and its value", "tillwire-aggregator config", configCommand},
 		{"version", "", "print the version", "", versionCommand},
 	}
-	return slices.Insert(all, len(all)-1, slices.Concat(storeCommands(), releaseCommands(), userCommands())...)
+	return slices.Insert(all, len(all)-1, slices.Concat(storeCommands(), releaseCommands(), userCommands(), identityCommands())...)
 }
 
 func main() {

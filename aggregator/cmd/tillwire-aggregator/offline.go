@@ -18,7 +18,7 @@ func tokenCommand(_ context.Context, in *invocation) error {
 	role := f.String("role", "", "`role` of an API key: channel, feed, ops or admin")
 	name := f.String("name", "", "`name` of an API key, shown in logs and audits")
 	enroll := f.Bool("enroll", false, "print a one-off enrolment token for --store")
-	valid := f.Duration("valid", 24*time.Hour, "how long an enrolment token is good, at most 24h")
+	valid := f.Duration("valid", 0, "how long it is good: an enrolment token 24h, which is the most; an API key without end")
 	c, err := f.parse(in)
 	if err != nil {
 		return err
@@ -28,8 +28,11 @@ func tokenCommand(_ context.Context, in *invocation) error {
 	case (*role != "") == (*store != ""):
 		return fmt.Errorf("%w: name either --store for an agent, or --role and --name for an API key", errUsage)
 	case *role != "":
-		token, err = aggregator.IssueKey(c, *role, *name)
+		token, err = aggregator.IssueKey(c, *role, *name, *valid)
 	case *enroll:
+		if *valid == 0 {
+			*valid = 24 * time.Hour
+		}
 		token, err = aggregator.IssueEnrolment(c, *store, *valid)
 	default:
 		token, err = aggregator.IssueAgent(c, *store, *agent)

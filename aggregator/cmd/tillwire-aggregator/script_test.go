@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -49,7 +50,7 @@ func buildAgent(dir string) (string, error) {
 }
 
 // addresses are where a program on a data folder listens.
-func addresses(ts *testscript.TestScript, dir string) (at struct{ HTTP, MQTT string }, err error) {
+func addresses(ts *testscript.TestScript, dir string) (at struct{ HTTP, MQTT, Scheme string }, err error) {
 	b, err := os.ReadFile(ts.MkAbs(dir + "/addresses.json"))
 	if err == nil {
 		err = json.Unmarshal(b, &at)
@@ -60,13 +61,17 @@ func addresses(ts *testscript.TestScript, dir string) (at struct{ HTTP, MQTT str
 // waitReady DIR waits until the program on a data folder serves, and puts where an
 // aggregator does into $HTTP and $MQTT.
 func waitReady(ts *testscript.TestScript, _ bool, args []string) {
-	client := http.Client{Timeout: time.Second}
+	client := http.Client{Timeout: time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		at, err := addresses(ts, args[0])
 		if err != nil {
 			continue
 		}
-		resp, err := client.Get("http://" + at.HTTP + "/readyz")
+		scheme := "http"
+		if at.Scheme != "" {
+			scheme = at.Scheme
+		}
+		resp, err := client.Get(scheme + "://" + at.HTTP + "/readyz")
 		if err != nil {
 			continue
 		}

@@ -46,18 +46,19 @@ type target struct {
 	flags
 	origin protocol.Origin
 	json   bool
+	role   string   // of the key that the command makes for itself
 	words  []string // arguments that are no flags
 }
 
 // newTarget declares the flags that all store commands share. tell adds to the help.
 func newTarget(in *invocation, name, tell string) (*target, func() error) {
-	t := &target{flags: *newFlags(in, name)}
+	t := &target{flags: *newFlags(in, name), role: "ops"}
 	store := t.String("store", "", "`shop` of the agent")
 	agent := t.String("agent", "server", "`name` of the agent within the shop")
 	at := t.String("url", "", "`URL` of an aggregator elsewhere, whose API key is in "+keyVariable+"; without it the one that serves the data folder is asked")
 	t.BoolVar(&t.json, "json", false, "print the answer as JSON")
 	t.Usage = func() {
-		for _, c := range storeCommands() {
+		for _, c := range commands() {
 			if c.name == name {
 				fmt.Fprintf(in.stderr, "tillwire-aggregator %s: %s.\n\nusage: tillwire-aggregator %s %s\n\n%s", name, c.help, name, c.args, tell)
 			}
@@ -84,7 +85,7 @@ func newTarget(in *invocation, name, tell string) (*target, func() error) {
 		if err != nil {
 			return err
 		}
-		t.asker, err = askOwn(c, "ops", "store-command", askTakes)
+		t.asker, err = askOwn(c, t.role, "store-command", askTakes)
 		return err
 	}
 }
