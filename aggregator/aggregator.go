@@ -97,6 +97,8 @@ type Aggregator struct {
 	web      *web.Web
 	hub      *webhook.Hub
 	partners partners
+	feeds    *feed.Desk
+	drops    []*feed.Drop
 
 	ledgerID string
 	backups  *backup.Keeper
@@ -123,7 +125,7 @@ func New(cfg Config, d Deps) (*Aggregator, error) {
 	for _, s := range cfg.Stores {
 		a.groups[protocol.StoreID(s.Store)] = s.Region
 	}
-	for _, step := range []func() error{a.openLedger, a.openFleet, a.openIngest, a.openIdentity, a.openPostings, a.openReleases, a.openBackups, a.openWebhooks, a.openPartners, a.openBroker, a.openPeople, a.openTrail, a.openHTTP, a.writeAddresses} {
+	for _, step := range []func() error{a.openLedger, a.openFleet, a.openFeeds, a.openIngest, a.openIdentity, a.openPostings, a.openReleases, a.openBackups, a.openWebhooks, a.openPartners, a.openBroker, a.openPeople, a.openTrail, a.openHTTP, a.writeAddresses} {
 		if err := step(); err != nil {
 			return nil, errors.Join(err, a.close())
 		}
@@ -218,7 +220,7 @@ func (a *Aggregator) openIngest() error {
 	a.model.UseRules(&a.rules)
 	a.model.UseBuffer(demand.Buffer)
 	a.ingest, err = ingest.Open(ingest.Options{
-		Traced: a.openTelemetry(),
+		Traced: a.openTelemetry(), Reread: a.feeds.Reread,
 		Ledger: a.ledger, Codec: codec, Log: a.deps.Log, Now: a.deps.Now,
 		Send: func(o protocol.Origin, ch protocol.Channel, payload []byte) error {
 			return a.broker.Publish(o, ch, payload)
@@ -247,6 +249,7 @@ func (a *Aggregator) openIngest() error {
 	for _, m := range marks {
 		a.model.AppliedMark(m.Origin, m.Epoch, m.Seq)
 	}
+	a.knownFeeds(marks)
 	a.fleet.Load(slices.DeleteFunc(marks, func(m ledger.Mark) bool { return m.Origin.Store == protocol.ChainStore }))
 	return nil
 }
@@ -366,6 +369,7 @@ func (a *Aggregator) Run(ctx context.Context) error {
 	}
 	g.Go(func() error { return a.hub.Run(serving) })
 	g.Go(func() error { return a.partners.run(serving) })
+	g.Go(func() error { return a.runFeeds(serving) })
 	g.Go(func() error { return a.followBackups(serving) })
 	g.Go(func() error { return a.runPostings(serving) })
 	g.Go(func() error { return a.followHouse(serving) })
@@ -549,9 +553,9 @@ func (a *Aggregator) openHTTP() error {
 	}
 	d := desk{a.ingest, a, protocol.ViaAPI}
 	a.api = api.New(api.Options{
-		Availability: a.model, Fleet: a.fleet, Exceptions: a.ledger, Door: d, Feeds: feed.New(a.ingest.Accept, a.cfg.EPCIS.places()), Enrolment: d, Identities: d, Keys: d, Copies: d, Orders: d, Audit: a.trail.List, Bundle: a.bundles.read,
+		Availability: a.model, Fleet: a.fleet, Exceptions: a.ledger, Door: d, Feeds: a.feeds, Enrolment: d, Identities: d, Keys: d, Copies: d, Orders: d, Audit: a.trail.List, Bundle: a.bundles.read,
 		Reservations: a.ingest, Policies: d, Items: a.ingest, Reconciliations: d, Postings: postings{a},
-		Subscriptions: a.hub, Connectors: &a.partners, Master: a.ingest.Master(), Certificate: a.ingest.Certificate, Thresholds: a.thresholds, CountNext: a.ingest.CountNext, ATP: a.ingest.ATP, Settled: a.settled, Backups: d, Releases: a.releases, Traces: trace.New(a.ledger, a.afterMerge), Generation: a.ingest.Generation,
+		Subscriptions: a.hub, Connectors: connectors{&a.partners, a.feeds}, Master: a.ingest.Master(), Certificate: a.ingest.Certificate, Thresholds: a.thresholds, CountNext: a.ingest.CountNext, ATP: a.ingest.ATP, Settled: a.settled, Backups: d, Releases: a.releases, Traces: trace.New(a.ledger, a.afterMerge), Generation: a.ingest.Generation,
 		Group: a.group, Key: a.apiKey, Ready: a.readiness, Metrics: a.metrics, OpenAPI: openapi.Aggregator(), AsyncAPI: protocol.AsyncAPI(),
 		Hosts: a.cfg.HTTP.Hosts, Dev: a.cfg.Dev, Log: a.deps.Log, Now: a.deps.Now,
 		Busy: func(err error) bool { return errors.Is(err, ingest.ErrBusy) || errors.Is(err, ingest.ErrStopped) },

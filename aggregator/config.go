@@ -15,7 +15,6 @@ import (
 	"tillwire/aggregator/ingest"
 	"tillwire/aggregator/reconcile"
 	"tillwire/protocol"
-	"tillwire/protocol/epcis"
 	"tillwire/store/config"
 )
 
@@ -31,6 +30,7 @@ type Config struct {
 
 	Reconcile ReconcileConfig `toml:"reconcile"`
 	EPCIS     EPCISConfig     `toml:"epcis"`
+	Feeds     []FeedConfig    `toml:"feeds"`
 	Backup    BackupConfig    `toml:"backup"`
 	Releases  ReleasesConfig  `toml:"releases"`
 	OTel      OTelConfig      `toml:"otel"`
@@ -135,21 +135,14 @@ func (c *Config) rules() reconcile.Rules {
 
 // EPCISConfig says which locations the identifiers of EPCIS senders mean.
 type EPCISConfig struct {
-	Places []PlaceConfig `toml:"places"`
+	Destination string        `toml:"unknown_destination" help:"goods shipped to nowhere known: park (asks a person) or sale"`
+	Places      []PlaceConfig `toml:"places"`
 }
 
 // PlaceConfig names one location's identifier.
 type PlaceConfig struct {
 	ID       string `toml:"id"` // an URI, or GLN, or GLN-extension
 	Location string `toml:"location"`
-}
-
-func (c *EPCISConfig) places() epcis.Places {
-	m := epcis.Places{}
-	for _, p := range c.Places {
-		m[p.ID] = protocol.StoreID(p.Location)
-	}
-	return m
 }
 
 // HTTPConfig is the port of APIs and ops UI.
@@ -204,6 +197,7 @@ func Defaults() Config {
 
 		OIDC:      OIDCConfig{Name: "Single sign-on", NameClaim: "email", RoleClaim: "groups", Scopes: []string{"profile", "email"}},
 		Identity:  IdentityConfig{Lifetime: Duration(identity.Lifetime), Grace: Duration(identity.Grace)},
+		EPCIS:     EPCISConfig{Destination: policyPark},
 		Reconcile: ReconcileConfig{AgreeCycles: 2, ZeroShareMax: 0.2},
 		Releases:  ReleasesConfig{Threshold: 1, KeysVersion: 1},
 		Backup:    BackupConfig{Every: Duration(time.Hour), Keep: 48, AfterTimeout: Duration(30 * time.Minute), Rehearse: Duration(24 * time.Hour)},
@@ -272,7 +266,7 @@ func (c *Config) Check() error {
 	if _, err := c.Webhooks.guard(); err != nil {
 		return err
 	}
-	if err := c.Channels.check(); err != nil {
+	if err := errors.Join(c.Channels.check(), checkFeeds(c.Feeds, &c.Channels), destination("epcis.unknown_destination", c.EPCIS.Destination), checkPlaces("epcis", c.EPCIS.Places)); err != nil {
 		return err
 	}
 	if err := c.checkERPs(); err != nil {

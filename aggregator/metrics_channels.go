@@ -4,7 +4,7 @@ import "tillwire/protocol"
 
 // putChannels writes how connectors and outbound webhooks stand.
 func (a *Aggregator) putChannels(x *exposition) {
-	list := a.partners.Connectors()
+	list := connectors{&a.partners, a.feeds}.Connectors()
 	each := func(name, kind, help string, value func(c *protocol.Connector) any) {
 		x.family("connector_"+name, kind, help)
 		for i := range list {
@@ -17,6 +17,9 @@ func (a *Aggregator) putChannels(x *exposition) {
 	each("lag_seconds", "gauge", "Age of the oldest change that the partner has not accepted.", func(c *protocol.Connector) any { return c.LagS })
 	each("pending", "gauge", "Numbers that wait for the partner.", func(c *protocol.Connector) any { return c.Pending })
 	each("in_total", "counter", "Documents taken of the partner.", func(c *protocol.Connector) any { return c.In })
+	each("parked_total", "counter", "Documents of it that could not be taken and wait as exceptions.", func(c *protocol.Connector) any { return c.Parked })
+	each("duplicates_total", "counter", "Documents of it that were known.", func(c *protocol.Connector) any { return c.Duplicates })
+	each("delay_seconds", "gauge", "How old the newest document's moment was when it came.", func(c *protocol.Connector) any { return c.DelayS })
 	each("out_total", "counter", "Numbers that the partner accepted.", func(c *protocol.Connector) any { return c.Out })
 	each("retries_total", "counter", "Calls that failed and were tried again.", func(c *protocol.Connector) any { return c.Retries })
 	each("throttled_total", "counter", "Calls that the partner refused for their rate.", func(c *protocol.Connector) any { return c.Throttled })

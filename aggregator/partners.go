@@ -17,6 +17,7 @@ import (
 	"tillwire/aggregator/channel/shopify"
 	"tillwire/aggregator/channel/vendure"
 	"tillwire/aggregator/channel/webhook"
+	"tillwire/aggregator/feed"
 	"tillwire/aggregator/reserve"
 	"tillwire/protocol"
 )
@@ -212,6 +213,17 @@ func listings(path string) (map[protocol.SKU]string, error) {
 		out[sku] = cmp.Or(strings.TrimSpace(theirs), ours)
 	}
 	return out, nil
+}
+
+// connectors are the partners, and the feeds that only come in.
+type connectors struct {
+	*partners
+	feeds *feed.Desk
+}
+
+// Connectors tells how each stands.
+func (c connectors) Connectors() []protocol.Connector {
+	return append(c.partners.Connectors(), c.feeds.Connectors()...)
 }
 
 // Connectors tells how each stands.

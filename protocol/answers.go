@@ -247,7 +247,9 @@ type Exception struct {
 	DocumentID string    `json:"document_id,omitempty"`
 	At         time.Time `json:"at"`
 	Document   any       `json:"document,omitempty"` // decoded, where it could be
-	Raw        []byte    `json:"raw,omitempty"`      // the record's bytes
+	Raw        []byte    `json:"raw,omitempty"`      // the record's bytes; with Media those of the document as it came
+	RawCut     bool      `json:"raw_cut,omitempty"`  // Raw is only the beginning
+	Media      string    `json:"media,omitempty"`    // of what a feed sent and could not be made an event: how Raw is read again
 	About      string    `json:"about,omitempty"`    // what several documents would say alike: one exception stands for them
 	Counted    bool      `json:"counted,omitempty"`  // it took effect all the same; somebody should look
 	Note       string    `json:"note,omitempty"`     // why it was discarded
@@ -257,7 +259,7 @@ type Exception struct {
 // FeedResult answers one event of a feed.
 type FeedResult struct {
 	DocumentID  string       `json:"document_id"`
-	Status      string       `json:"status"` // accepted | duplicate | parked | refused
+	Status      string       `json:"status"` // accepted | duplicate | parked | refused | no_movement
 	EventID     EventID      `json:"event_id"`
 	ExceptionID string       `json:"exception_id,omitempty"`
 	Code        string       `json:"code,omitempty"`

@@ -30,6 +30,10 @@ type Connector struct {
 	In      uint64  `json:"in"`      // documents taken of it, since start
 	Out     uint64  `json:"out"`     // items that it accepted of us, since start
 
+	InPerS float64 `json:"in_per_s"` // documents taken, over the last minute
+	DelayS float64 `json:"delay_s"`  // how old the newest document's moment was when it came
+	Parked uint64  `json:"parked"`   // documents that wait as exceptions, since start
+
 	Duplicates uint64 `json:"duplicates"`
 	Echoes     uint64 `json:"echoes"`    // our own writes, heard back and passed over
 	Coalesced  uint64 `json:"coalesced"` // changes that a newer one replaced before they were sent

@@ -3,100 +3,138 @@ package feed
 import (
 	"context"
 	"crypto/rand"
-	"sync"
-	"time"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync/atomic"
 
 	"tillwire/protocol"
 	"tillwire/protocol/epcis"
+	"tillwire/store/ledger"
 )
 
-// jobsMax bounds the captures that can be asked for; the oldest is forgotten.
-const jobsMax = 1000
-
-// jobs are the captures that can still be asked for. They are reports, not
-// state: after a start there are none, and what they captured is in the ledger.
+// jobs are the captures that can still be asked for. They are kept in the ledger,
+// in as many places as there may be: capture N stands at N modulo jobsMax, over the
+// one that stood there. Its id names N.
 type jobs struct {
-	mu    sync.Mutex
-	byID  map[string]protocol.CaptureJob
-	order []string // oldest first
+	fact func(string) ([]byte, error)
+	next atomic.Uint64
 }
 
-func (j *jobs) add(job protocol.CaptureJob) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.byID == nil {
-		j.byID = map[string]protocol.CaptureJob{}
+const factCapture = "capture/"
+
+// openJobs finds the number of the newest capture.
+func (d *Desk) openJobs() error {
+	d.jobs.fact = d.o.Fact
+	for slot := range uint64(jobsMax) {
+		b, err := d.o.Fact(factCapture + strconv.FormatUint(slot, 10))
+		if errors.Is(err, ledger.ErrNotFound) {
+			continue
+		}
+		var job protocol.CaptureJob
+		if err == nil {
+			err = json.Unmarshal(b, &job)
+		}
+		if err != nil {
+			return fmt.Errorf("read capture job %d: %w", slot, err)
+		}
+		if n, ok := numberOf(job.CaptureID); ok {
+			d.jobs.next.Store(max(d.jobs.next.Load(), n+1))
+		}
 	}
-	if len(j.order) == jobsMax {
-		delete(j.byID, j.order[0])
-		j.order = j.order[1:]
-	}
-	j.byID[job.CaptureID] = job
-	j.order = append(j.order, job.CaptureID)
+	return nil
 }
+
+// numberOf is N of the id N-random.
+func numberOf(id string) (uint64, bool) {
+	no, _, ok := strings.Cut(id, "-")
+	n, err := strconv.ParseUint(no, 10, 64)
+	return n, ok && err == nil
+}
+
+func slotOf(n uint64) string { return factCapture + strconv.FormatUint(n%jobsMax, 10) }
 
 // Capture takes an EPCIS document. Each event is judged by itself ("proceed" in
-// the standard's words): those that can be taken are durable when it returns.
+// the standard's words): those that can be taken are durable when it returns, and so
+// is the job.
 func (d *Desk) Capture(ctx context.Context, source string, body []byte) (protocol.CaptureJob, error) {
-	started := time.Now()
-	items, p := epcis.ReadDocument(body, d.places)
+	items, p := d.readCapture(body)
 	if p != nil {
-		return protocol.CaptureJob{}, p
+		return protocol.CaptureJob{}, d.unreadable(ctx, source, mediaEPCIS, body, p)
 	}
-	return d.capture(ctx, source, items, started)
+	return d.capture(ctx, source, items)
 }
 
 // CaptureEvent takes one bare EPCIS event; the problem is the event's.
 func (d *Desk) CaptureEvent(ctx context.Context, source string, body []byte) (protocol.CaptureJob, error) {
-	started := time.Now()
-	it := epcis.ReadEvent(body, d.places)
+	it := d.epcisItem(epcis.ReadEvent(body, &d.o.EPCIS), body)
 	if it.Problem != nil {
-		return protocol.CaptureJob{}, it.Problem
+		return protocol.CaptureJob{}, d.unreadable(ctx, source, mediaEPCISEvent, body, it.Problem)
 	}
-	return d.capture(ctx, source, []epcis.Item{it}, started)
+	return d.capture(ctx, source, []Item{it})
 }
 
-func (d *Desk) capture(ctx context.Context, source string, items []epcis.Item, started time.Time) (protocol.CaptureJob, error) {
-	results := make([]protocol.FeedResult, len(items))
-	events := make([]*protocol.Event, len(items))
-	job := protocol.CaptureJob{
-		CaptureID: rand.Text(), CreatedAt: started.UTC(), Success: true, CaptureErrorBehaviour: "proceed", Errors: []protocol.Problem{},
+func (d *Desk) readCapture(body []byte) ([]Item, *protocol.Problem) {
+	read, p := epcis.ReadDocument(body, &d.o.EPCIS)
+	if p != nil {
+		return nil, p
 	}
-	for i, it := range items {
-		switch {
-		case it.Problem != nil:
-			results[i] = protocol.FeedResult{DocumentID: it.EventID, Status: "refused", Code: it.Problem.Code, Errors: it.Problem.Errors}
-			job.Success = false
-			if len(job.Errors) < captureErrorsMax {
-				job.Errors = append(job.Errors, *it.Problem)
-			}
-		case it.Event == nil:
-			results[i] = protocol.FeedResult{DocumentID: it.EventID, Status: "no_movement", Code: "no_movement", Errors: []protocol.FieldError{{Message: it.Still}}}
-		default:
-			it.Event.Source = source
-			events[i] = it.Event
+	items := make([]Item, len(read))
+	for i := range read {
+		items[i] = d.epcisItem(read[i], read[i].Raw)
+	}
+	return items, nil
+}
+
+func (d *Desk) epcisItem(it epcis.Item, raw []byte) Item {
+	out := Item{DocumentID: it.EventID, What: "epcis 2.0", Still: it.Still, Problem: it.Problem, Raw: raw, media: mediaEPCISEvent}
+	if it.Event != nil {
+		out.Events = []*protocol.Event{it.Event}
+	}
+	return out
+}
+
+func (d *Desk) capture(ctx context.Context, source string, items []Item) (protocol.CaptureJob, error) {
+	n := d.jobs.next.Add(1) - 1
+	job := protocol.CaptureJob{
+		CaptureID: strconv.FormatUint(n, 10) + "-" + rand.Text(), CreatedAt: d.o.Now().UTC(), Success: true, CaptureErrorBehaviour: "proceed", Errors: []protocol.Problem{},
+	}
+	for i := range items {
+		p := items[i].Problem
+		if p == nil {
+			continue
+		}
+		if job.Success = false; len(job.Errors) < captureErrorsMax {
+			job.Errors = append(job.Errors, *p)
 		}
 	}
-	if err := d.enter(ctx, source, events, results); err != nil {
+	results, err := d.take(ctx, source, mediaEPCIS, items, func(answers []protocol.FeedResult) []ledger.Fact {
+		kept := job
+		kept.FinishedAt, kept.Results = d.o.Now().UTC(), answers[:min(len(answers), captureResultsMax)]
+		b, err := json.Marshal(&kept)
+		if err != nil {
+			return nil // cannot happen: it is strings and numbers
+		}
+		return []ledger.Fact{{Key: slotOf(n), Value: b}}
+	})
+	if err != nil {
 		return protocol.CaptureJob{}, err
 	}
-	job.FinishedAt, job.Results = time.Now().UTC(), results
-	kept := job
-	kept.Results = results[:min(len(results), captureResultsMax)]
-	d.jobs.add(kept)
+	job.FinishedAt, job.Results = d.o.Now().UTC(), results
 	return job, nil
 }
 
-// The bounds of what a job keeps.
-const (
-	captureErrorsMax  = 20
-	captureResultsMax = 100
-)
-
 // Job is an earlier capture; false where it is not known any more.
-func (d *Desk) Job(id string) (protocol.CaptureJob, bool) {
-	d.jobs.mu.Lock()
-	defer d.jobs.mu.Unlock()
-	job, ok := d.jobs.byID[id]
-	return job, ok
+func (d *Desk) Job(id string) (job protocol.CaptureJob, ok bool) {
+	n, ok := numberOf(id)
+	if !ok {
+		return job, false
+	}
+	b, err := d.jobs.fact(slotOf(n))
+	if err != nil || json.Unmarshal(b, &job) != nil {
+		return protocol.CaptureJob{}, false
+	}
+	return job, job.CaptureID == id
 }

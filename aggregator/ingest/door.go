@@ -281,9 +281,7 @@ func (i *Ingest) nack(s *session, reason protocol.NackReason) {
 // Accept merges the documents of a feed into the feed's own journal and answers
 // each after the commit. A document seen before is a duplicate.
 func (i *Ingest) Accept(ctx context.Context, o protocol.Origin, events []*protocol.Event) ([]protocol.FeedResult, error) {
-	results := make([]protocol.FeedResult, len(events))
-	err := i.wait(ctx, true, func(i *Ingest, nowUS int64) error { return i.feed(o, events, results, nowUS) })
-	return results, err
+	return i.AcceptWith(ctx, o, events, nil)
 }
 
 func (i *Ingest) feed(o protocol.Origin, events []*protocol.Event, results []protocol.FeedResult, nowUS int64) error {
@@ -370,6 +368,9 @@ func (i *Ingest) Retry(ctx context.Context, id string) (protocol.Exception, erro
 	return i.decide(ctx, id, func(i *Ingest, x *protocol.Exception, nowUS int64) error {
 		if x.Counted {
 			return i.mend(x, nowUS)
+		}
+		if x.Media != "" {
+			return i.reread(x, nowUS)
 		}
 		if x.Code == "mass_zeroing" || x.Code == "snapshot_older" {
 			return i.approve(x, nowUS)

@@ -18,7 +18,7 @@ import (
 
 const head = `"type":"ObjectEvent","eventTime":"2026-11-23T09:00:00.000+01:00","eventTimeZoneOffset":"+01:00","action":"OBSERVE"`
 
-var places = Places{"9521321000010": "DC1", "https://wms.example/loc/7": "DC7", "urn:epc:id:sgln:952132.100002.0": "S2"}
+var places = &Options{SaleAway: true, Places: Places{"9521321000010": "DC1", "https://wms.example/loc/7": "DC7", "urn:epc:id:sgln:952132.100002.0": "S2"}}
 
 func obj(rest string) string { return "{" + head + "," + rest + "}" }
 
@@ -108,7 +108,7 @@ func TestOfficialExamples(t *testing.T) {
 	}
 	defer z.Close()
 	want := map[string]string{
-		"EPCISQueryDocument.jsonld":                      "invalid_epcis /type", // no capture
+		"EPCISQueryDocument.jsonld":                      "unreadable_epcis /type", // no capture
 		"Example-TransactionEvents-2020_07_03y.jsonld/0": "unknown_biz_step /epcisBody/eventList/0/bizStep",
 	}
 	files := 0

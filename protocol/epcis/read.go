@@ -18,6 +18,8 @@ const (
 	CodeUnknownPlace = "unknown_place"
 	CodeUnknownClass = "unknown_class"
 	CodeBadEvent     = "invalid_epcis"
+	CodeUnreadable   = "unreadable_epcis"    // of a document: no JSON, or no EPCISDocument
+	CodeNowhere      = "unknown_destination" // goods were shipped, and nothing says whereto
 )
 
 // Item is one event, judged: exactly one of Event, Still and Problem is set.
@@ -26,6 +28,13 @@ type Item struct {
 	Event   *protocol.Event // the canonical document
 	Still   string          // why it moves no stock
 	Problem *protocol.Problem
+	Raw     []byte // the event
+}
+
+// Options are what a sender's events do not say.
+type Options struct {
+	Places   Places
+	SaleAway bool // goods shipped to nowhere known are sold; else the event is refused
 }
 
 // Places finds a location by the identifier that a sender uses for it: an URI,
@@ -57,7 +66,8 @@ type event struct {
 	Outputs     []string         `json:"outputEPCList"`
 	OutputQty   []quantity       `json:"outputQuantityList"`
 	Papers      []bizTransaction `json:"bizTransactionList"`
-	Destination []destination    `json:"destinationList"`
+	Sources     []endpoint       `json:"sourceList"`
+	Destination []endpoint       `json:"destinationList"`
 	Error       *struct {
 		Time   string `json:"declarationTime"`
 		Reason string `json:"reason"`
@@ -77,9 +87,10 @@ type (
 		Type string `json:"type"`
 		ID   string `json:"bizTransaction"`
 	}
-	destination struct {
-		Type string `json:"type"`
-		ID   string `json:"destination"`
+	endpoint struct { // of sourceList and destinationList
+		Type   string `json:"type"`
+		Source string `json:"source"`
+		Target string `json:"destination"`
 	}
 )
 
@@ -93,24 +104,24 @@ type line struct {
 
 // ReadDocument judges the events of an EPCISDocument one by one. The problem is
 // of the document as a whole: nothing of it was read.
-func ReadDocument(body []byte, places Places) ([]Item, *protocol.Problem) {
+func ReadDocument(body []byte, o *Options) ([]Item, *protocol.Problem) {
 	var d document
 	if err := json.Unmarshal(body, &d); err != nil {
-		return nil, broken("", "is not readable: "+err.Error())
+		return nil, unreadable("", "is not readable: "+err.Error())
 	}
 	switch {
 	case d.Type != "EPCISDocument":
-		return nil, broken("/type", "must be EPCISDocument: answers to queries and others are not captured")
+		return nil, unreadable("/type", "must be EPCISDocument: answers to queries and others are not captured")
 	case d.Body == nil:
-		return nil, broken("/epcisBody", "is missing")
+		return nil, unreadable("/epcisBody", "is missing")
 	case len(d.Body.Events) == 0:
-		return nil, broken("/epcisBody/eventList", "has no events")
+		return nil, unreadable("/epcisBody/eventList", "has no events")
 	case len(d.Body.Events) > EventsMax:
-		return nil, broken("/epcisBody/eventList", fmt.Sprintf("has %d events, at most %d are taken", len(d.Body.Events), EventsMax))
+		return nil, unreadable("/epcisBody/eventList", fmt.Sprintf("has %d events, at most %d are taken", len(d.Body.Events), EventsMax))
 	}
 	items := make([]Item, len(d.Body.Events))
 	for i, raw := range d.Body.Events {
-		items[i] = ReadEvent(raw, places)
+		items[i] = ReadEvent(raw, o)
 		if p := items[i].Problem; p != nil {
 			for k := range p.Errors {
 				p.Errors[k].Pointer = fmt.Sprintf("/epcisBody/eventList/%d%s", i, p.Errors[k].Pointer)
@@ -121,16 +132,16 @@ func ReadDocument(body []byte, places Places) ([]Item, *protocol.Problem) {
 }
 
 // ReadEvent judges one event.
-func ReadEvent(raw []byte, places Places) Item {
+func ReadEvent(raw []byte, o *Options) Item {
 	var e event
 	if err := json.Unmarshal(raw, &e); err != nil {
-		return Item{Problem: broken("", "is not readable: "+err.Error())}
+		return Item{Problem: broken("", "is not readable: "+err.Error()), Raw: raw}
 	}
-	it := Item{EventID: e.EventID}
+	it := Item{EventID: e.EventID, Raw: raw}
 	if it.Problem = e.check(); it.Problem != nil {
 		return it
 	}
-	doc, why, p := e.document(places)
+	doc, why, p := e.document(o)
 	if it.Still, it.Problem = why, p; doc == nil {
 		return it
 	}
@@ -189,7 +200,7 @@ func (e *event) check() *protocol.Problem {
 }
 
 // document makes the canonical document, or tells why there is none.
-func (e *event) document(places Places) (doc map[string]any, still string, p *protocol.Problem) {
+func (e *event) document(o *Options) (doc map[string]any, still string, p *protocol.Problem) {
 	step := word(e.BizStep, "bizstep", "BizStep")
 	eff, moving := moves[step]
 	switch {
@@ -215,16 +226,14 @@ func (e *event) document(places Places) (doc map[string]any, still string, p *pr
 	if len(lines) == 0 {
 		return nil, "names no trade items", nil
 	}
-	place, p := e.place(places)
+	place, p := e.place(o.Places)
 	if p != nil {
 		return nil, "", p
 	}
 	doc = map[string]any{"kind": eff.kind.String(), "location": place, "occurred_at": e.EventTime, "lines": lines}
 	switch eff.kind {
 	case protocol.KindReceipt:
-		for i := range lines {
-			lines[i].Disposition = dispo
-		}
+		e.received(doc, place, o)
 	case protocol.KindAdjustment:
 		doc["reason"] = eff.reason
 	case protocol.KindCount:
@@ -232,10 +241,13 @@ func (e *event) document(places Places) (doc map[string]any, still string, p *pr
 	case protocol.KindStatusChange:
 		doc["from"], doc["to"] = eff.from, dispo
 	case protocol.KindSale:
-		if to, id := e.shipment(places); step == "shipping" && to != "" && to != place {
-			doc["kind"], doc["direction"], doc["counterparty"], doc["transfer_id"] = "transfer", "out", to, id
+		if step == "shipping" {
+			p = e.shipped(doc, place, o)
 		}
 	default: // the table above has no other kinds
+	}
+	if p != nil {
+		return nil, "", p
 	}
 	return doc, "", nil
 }
@@ -267,24 +279,70 @@ func (p Places) find(uri string) (protocol.StoreID, bool) {
 	return protocol.StoreID(name), ok
 }
 
-// shipment is where goods go, and under which despatch advice. Only places of
-// the table are ours: a parcel to a customer's GLN is no transfer.
-func (e *event) shipment(places Places) (to protocol.StoreID, id string) {
-	for _, t := range e.Papers {
-		if word(t.Type, "btt", "BTT") == "desadv" {
-			id = t.ID[strings.LastIndexByte(t.ID, ':')+1:]
+// ours finds a place of the table. A GLN that stands in no table is a customer's or a
+// supplier's: a parcel to it is no transfer.
+func (p Places) ours(uri string) (protocol.StoreID, bool) {
+	to, ok := p[uri]
+	if name, is := placeOf(uri); !ok && is {
+		to, ok = p[name]
+	}
+	return to, ok
+}
+
+// paper is the number of the first business document of one of the types.
+func (e *event) paper(types ...string) string {
+	for _, want := range types {
+		for _, t := range e.Papers {
+			if word(t.Type, "btt", "BTT") == want {
+				return t.ID[strings.LastIndexByte(t.ID, ':')+1:]
+			}
 		}
 	}
-	for _, d := range e.Destination {
-		ours, ok := places[d.ID]
-		if name, is := placeOf(d.ID); !ok && is {
-			ours, ok = places[name]
-		}
-		if ok && id != "" {
-			return ours, id
+	return ""
+}
+
+// shipped makes a transfer of goods that go to a place of ours under a despatch
+// advice. Others are sold, where that is the policy.
+func (e *event) shipped(doc map[string]any, place protocol.StoreID, o *Options) *protocol.Problem {
+	id, told := e.paper("desadv"), false
+	for _, t := range e.Destination {
+		to, ok := o.Places.ours(t.Target)
+		if told = told || ok; ok && to != place && id != "" {
+			doc["kind"], doc["direction"], doc["counterparty"], doc["transfer_id"] = "transfer", "out", to, id
+			return nil
 		}
 	}
-	return "", ""
+	switch {
+	case o.SaleAway && !told:
+		return nil
+	case told:
+		return refusal(CodeNowhere, "/bizTransactionList", "has no desadv: the receiving end could not settle the transfer")
+	case len(e.Destination) == 0:
+		return refusal(CodeNowhere, "/destinationList", "is missing: nothing says whereto the goods went")
+	}
+	return refusal(CodeNowhere, "/destinationList/0/destination", "is not in the table of places")
+}
+
+// received settles a transfer where the goods came from a place of ours, and what was
+// advised where they came from elsewhere.
+func (e *event) received(doc map[string]any, place protocol.StoreID, o *Options) {
+	lines, _ := doc["lines"].([]line)
+	id := e.paper("desadv")
+	for _, s := range e.Sources {
+		if from, ok := o.Places.ours(s.Source); ok && from != place && id != "" {
+			doc["kind"], doc["direction"], doc["counterparty"], doc["transfer_id"] = "transfer", "in", from, id
+			return
+		}
+	}
+	if id == "" {
+		id = e.paper("po")
+	}
+	if id != "" {
+		doc["advice_id"] = id
+	}
+	for i := range lines {
+		lines[i].Disposition = unsellable(word(e.Disposition, "disp", "Disp"))
+	}
 }
 
 // lines adds up instances per article and takes classes as they stand.
@@ -382,6 +440,12 @@ func cardLike(id string) bool {
 		}
 	}
 	return false
+}
+
+func unreadable(ptr, msg string) *protocol.Problem {
+	p := refusal(CodeUnreadable, ptr, msg)
+	p.Status = 400
+	return p
 }
 
 func broken(ptr, msg string) *protocol.Problem {

@@ -1,0 +1,116 @@
+package feed
+
+import (
+	"bytes"
+	"encoding/json"
+	"time"
+
+	"tillwire/protocol"
+	"tillwire/protocol/edi"
+	"tillwire/protocol/epcis"
+	"tillwire/protocol/poslog"
+)
+
+// Batch is what a file holds under one control number.
+type Batch struct {
+	Control string // sender and number of the interchange; "": the format has none
+	Raw     []byte
+	Items   []Item
+}
+
+// Format reads the files of one source. Read does no I/O and keeps nothing; a problem
+// is of the file as a whole. What it reads it must be able to read again out of an
+// item's Raw, alone.
+type Format struct {
+	Kind string
+	Read func(raw []byte) ([]Batch, *protocol.Problem)
+}
+
+// EDI reads X12 and EDIFACT, told apart by their content.
+func EDI(t *edi.Tables) Format {
+	return Format{Kind: "edi", Read: func(raw []byte) ([]Batch, *protocol.Problem) {
+		text, p := edi.Text(raw, t.Encoding)
+		if p != nil {
+			return nil, p
+		}
+		all, p := edi.Split(text)
+		if p != nil {
+			return nil, p
+		}
+		out := make([]Batch, len(all))
+		for i := range all {
+			out[i] = Batch{Control: all[i].Syntax + "/" + all[i].Sender + "/" + all[i].Control, Raw: all[i].Raw}
+			for _, it := range t.Read(&all[i]) {
+				out[i].Items = append(out[i].Items, Item{DocumentID: it.DocumentID, What: it.What, Events: it.Events, Still: it.Still, Problem: it.Problem, Raw: it.Raw, media: mediaFile})
+			}
+		}
+		return out, nil
+	}}
+}
+
+// EPCISFiles reads EPCIS documents that are dropped instead of captured.
+func EPCISFiles(o *epcis.Options) Format {
+	return Format{Kind: "epcis", Read: func(raw []byte) ([]Batch, *protocol.Problem) {
+		var probe struct {
+			Type string `json:"type"`
+		}
+		var read []epcis.Item
+		if json.Unmarshal(raw, &probe) == nil && probe.Type != "EPCISDocument" && probe.Type != "" {
+			read = []epcis.Item{epcis.ReadEvent(raw, o)} // one event, parked alone
+		} else {
+			var p *protocol.Problem
+			if read, p = epcis.ReadDocument(raw, o); p != nil {
+				return nil, p
+			}
+		}
+		b := Batch{Raw: raw}
+		for i := range read {
+			it := Item{DocumentID: read[i].EventID, What: "epcis 2.0", Still: read[i].Still, Problem: read[i].Problem, Raw: read[i].Raw, media: mediaFile}
+			if read[i].Event != nil {
+				it.Events = []*protocol.Event{read[i].Event}
+			}
+			b.Items = append(b.Items, it)
+		}
+		return []Batch{b}, nil
+	}}
+}
+
+// JSONFiles reads our own documents: {"events":[…]}, a snapshot, or one document.
+func JSONFiles() Format {
+	return Format{Kind: "json", Read: func(raw []byte) ([]Batch, *protocol.Problem) {
+		var probe map[string]json.RawMessage
+		_ = json.Unmarshal(raw, &probe) // the readers say what is wrong
+		var items []Item
+		var p *protocol.Problem
+		switch {
+		case probe["kind"] != nil:
+			items = []Item{readEvent(raw)}
+		case probe["snapshot_id"] != nil:
+			items, p = readSnapshot(raw)
+		default:
+			items, p = readEvents(raw)
+		}
+		for i := range items {
+			items[i].media = mediaFile
+		}
+		return []Batch{{Raw: raw, Items: items}}, p
+	}}
+}
+
+// POSLogFiles reads the files of a till whose store has no agent.
+func POSLogFiles(store protocol.StoreID, zone *time.Location) Format {
+	return Format{Kind: "poslog", Read: func(raw []byte) ([]Batch, *protocol.Problem) {
+		res, p := poslog.Decode(bytes.NewReader(raw), poslog.Options{Store: store, Zone: zone, BytesMax: fileBytesMax})
+		if p != nil {
+			return nil, p
+		}
+		b := Batch{Raw: raw}
+		for _, e := range res.Events {
+			b.Items = append(b.Items, Item{DocumentID: e.DocumentID, What: "poslog " + res.Dialect, Events: []*protocol.Event{e}, media: mediaFile})
+		}
+		for _, bad := range res.Problems { // the file is what can be read again: the rest of it is known by its ids
+			b.Items = append(b.Items, Item{DocumentID: bad.DocumentID, What: "poslog " + res.Dialect, Problem: bad.Problem, Raw: raw, media: mediaFile})
+		}
+		return []Batch{b}, nil
+	}}
+}
