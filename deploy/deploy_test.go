@@ -15,6 +15,7 @@ var raised = []*regexp.Regexp{
 	regexp.MustCompile(`\bCode: +"([a-z_]+)"`),
 	regexp.MustCompile(`\.Code = "([a-z_]+)"`),
 	regexp.MustCompile(`\bcode[A-Z]\w* += "([a-z_]+)"`),
+	regexp.MustCompile(`\bcause[A-Z]\w* += "([a-z_]+)"`),
 	regexp.MustCompile(`\bRefused\w* += "([a-z_]+)"`),
 	regexp.MustCompile(`protocol\.Flag\w+, "([a-z_]+)", "`),
 }
@@ -23,7 +24,7 @@ var raised = []*regexp.Regexp{
 // name has its section in the manual.
 func TestEveryCauseHasItsSection(t *testing.T) {
 	seen := map[string]string{}
-	for _, room := range []string{"merge", "ingest", "reconcile"} {
+	for _, room := range []string{"merge", "ingest", "reconcile", "feed"} {
 		err := filepath.WalkDir(filepath.Join("..", "aggregator", room), func(path string, _ fs.DirEntry, err error) error {
 			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 				return err

@@ -62,7 +62,7 @@ func TestEventsBecomeDocuments(t *testing.T) {
 		{"strange word", obj(`"bizStep":"https://x.example/juggling",` + at + "," + three), "unknown_biz_step /bizStep"},
 		{"no GTIN", obj(`"bizStep":"receiving",` + at + `,"quantityList":[{"epcClass":"https://x.example/apples","quantity":1}]`), "unknown_class /quantityList/0/epcClass"},
 		{"no quantity", obj(`"bizStep":"receiving",` + at + `,"quantityList":[{"epcClass":"https://id.gs1.org/01/05901234123457"}]`), "invalid_epcis /quantityList/0/quantity"},
-		{"no clock", `{"type":"ObjectEvent","action":"ADD","eventTime":"2026-11-23T09:00:00","eventTimeZoneOffset":"+01:00"}`, "invalid_epcis /eventTime"},
+		{"no clock", `{"type":"ObjectEvent","action":"ADD","eventTime":"2026-11-23T09:00:00","eventTimeZoneOffset":"+01:00","epcList":[]}`, "invalid_epcis /eventTime"},
 		{"error", obj(`"bizStep":"receiving","eventID":"urn:uuid:a","errorDeclaration":{"declarationTime":"2026-11-24T09:00:00Z"},` + at + "," + three), "void DC1"},
 		{"transformed", `{"type":"TransformationEvent","eventTime":"2026-11-23T09:00:00Z","eventTimeZoneOffset":"+00:00",` + at + `,"inputQuantityList":[{"epcClass":"https://id.gs1.org/01/05901234123457","quantity":2}],"outputQuantityList":[{"epcClass":"https://id.gs1.org/01/04006381333931","quantity":8}]}`, "adjustment DC1 05901234123457×-2 04006381333931×8"},
 	} {
