@@ -258,7 +258,7 @@ func readStill(path string) (raw []byte, state fileState, err error) {
 	if err != nil {
 		return nil, fileStill, fmt.Errorf("read feed file: %w", err)
 	}
-	if after.Size() != int64(len(raw)) || after.ModTime() != before.ModTime() {
+	if after.Size() != int64(len(raw)) || !after.ModTime().Equal(before.ModTime()) {
 		state = fileGrew
 	}
 	return raw, state, nil

@@ -29,6 +29,8 @@ func look(t *testing.T, d *feed.Drop) {
 	}
 }
 
+func parks(raw []byte, cause string) feedtest.Broken { return feedtest.Broken{Raw: raw, Code: cause} }
+
 func tables() *edi.Tables { return &edi.Tables{Places: places, Zone: time.UTC} }
 
 func sample(t *testing.T, name string) []byte {
@@ -53,20 +55,20 @@ func TestX12Conforms(t *testing.T) {
 		Format: feed.EDI(tables()), Name: "in.x12", Good: good, Cuts: 23,
 		Said: []string{"receipt DC1 944-WAREHOUSE1-RCPT1001 advised SHIP7788 04006381333931×24EA APPLE-RED×8EA APPLE-RED×2EA damaged 10614141073464×12.5KGM"},
 		Broken: map[string]feedtest.Broken{
-			"segment count":  {swap(good, "SE*12*", "SE*11*"), "control_mismatch"},
-			"group count":    {swap(good, "GE*1*", "GE*2*"), "control_mismatch"},
-			"control number": {swap(good, "IEA*1*000000101", "IEA*1*000000102"), "control_mismatch"},
-			"hash total":     {swap(good, "W14*46.5", "W14*47"), "control_mismatch"},
-			"half":           {good[:len(good)-20], "half_file"},
-			"nothing":        {nil, "half_file"},
-			"other day":      {swap(swap(good, "W17*F*20261123", "W17*F*20261120"), "*8*0935", ""), "clockless_time"},
-			"unknown place":  {swap(good, "1234567890001", "1234567890999"), "unknown_place"},
-			"condition":      {swap(good, "W13*2*EA*01", "W13*2*EA*99"), "unknown_code"},
-			"no number":      {swap(good, "*RCPT1001*", "**"), "feed_invalid"},
-			"quantity":       {swap(good, "W07*24*", "W07*many*"), "unknown_code"},
-			"not EDI":        {[]byte("sku;quantity\nA;1\n"), "feed_unreadable"},
-			"latin-1":        {swap(good, "SUPPLIER NORTH", "SUPPLIER N\xd6RD"), "feed_unreadable"},
-			"delimiters":     {swap(good, "ISA*", "ISAA"), "feed_unreadable"},
+			"segment count":  parks(swap(good, "SE*12*", "SE*11*"), "control_mismatch"),
+			"group count":    parks(swap(good, "GE*1*", "GE*2*"), "control_mismatch"),
+			"control number": parks(swap(good, "IEA*1*000000101", "IEA*1*000000102"), "control_mismatch"),
+			"hash total":     parks(swap(good, "W14*46.5", "W14*47"), "control_mismatch"),
+			"half":           parks(good[:len(good)-20], "half_file"),
+			"nothing":        parks(nil, "half_file"),
+			"other day":      parks(swap(swap(good, "W17*F*20261123", "W17*F*20261120"), "*8*0935", ""), "clockless_time"),
+			"unknown place":  parks(swap(good, "1234567890001", "1234567890999"), "unknown_place"),
+			"condition":      parks(swap(good, "W13*2*EA*01", "W13*2*EA*99"), "unknown_code"),
+			"no number":      parks(swap(good, "*RCPT1001*", "**"), "feed_invalid"),
+			"quantity":       parks(swap(good, "W07*24*", "W07*many*"), "unknown_code"),
+			"not EDI":        parks([]byte("sku;quantity\nA;1\n"), "feed_unreadable"),
+			"latin-1":        parks(swap(good, "SUPPLIER NORTH", "SUPPLIER N\xd6RD"), "feed_unreadable"),
+			"delimiters":     parks(swap(good, "ISA*", "ISAA"), "feed_unreadable"),
 		},
 	})
 }
@@ -77,14 +79,14 @@ func TestEDIFACTConforms(t *testing.T) {
 		Format: feed.EDI(tables()), Name: "in.edi", Good: good, Cuts: 23,
 		Said: []string{"receipt DC1 recadv-5412345000013-REC77 advised DES587441 04006381333931×10EA quarantine 04006381333931×390EA APPLE-RED×20.5KGM"},
 		Broken: map[string]feedtest.Broken{
-			"segment count": {swap(good, "UNT+17+1", "UNT+15+1"), "control_mismatch"},
-			"reference":     {swap(good, "UNZ+1+REC1", "UNZ+1+REC2"), "control_mismatch"},
-			"line count":    {swap(good, "CNT+2:2", "CNT+2:3"), "control_mismatch"},
-			"no tail":       {good[:bytes.LastIndex(good, []byte("UNZ"))], "half_file"},
-			"qualifier":     {swap(good, "QTY+195:", "QTY+888:"), "unknown_code"},
-			"function":      {swap(good, "+REC77+9", "+REC77+4"), "unknown_code"},
-			"date format":   {swap(good, "DTM+50:202611240940:203", "DTM+50:20261124094000UTC:304"), "unknown_code"},
-			"date alone":    {swap(good, "DTM+50:202611240940:203", "DTM+50:20261124:102"), "clockless_time"},
+			"segment count": parks(swap(good, "UNT+17+1", "UNT+15+1"), "control_mismatch"),
+			"reference":     parks(swap(good, "UNZ+1+REC1", "UNZ+1+REC2"), "control_mismatch"),
+			"line count":    parks(swap(good, "CNT+2:2", "CNT+2:3"), "control_mismatch"),
+			"no tail":       parks(good[:bytes.LastIndex(good, []byte("UNZ"))], "half_file"),
+			"qualifier":     parks(swap(good, "QTY+195:", "QTY+888:"), "unknown_code"),
+			"function":      parks(swap(good, "+REC77+9", "+REC77+4"), "unknown_code"),
+			"date format":   parks(swap(good, "DTM+50:202611240940:203", "DTM+50:20261124094000UTC:304"), "unknown_code"),
+			"date alone":    parks(swap(good, "DTM+50:202611240940:203", "DTM+50:20261124:102"), "clockless_time"),
 		},
 	})
 }
@@ -94,11 +96,11 @@ func TestJSONConforms(t *testing.T) {
 	feedtest.Conformance(t, feedtest.Fixture{
 		Format: feed.JSONFiles(), Name: "in.json", Good: good, Said: []string{"receipt DC1 r1 X×5"},
 		Broken: map[string]feedtest.Broken{
-			"clock without zone": {swap(good, "10:00:00Z", "10:00:00"), "feed_invalid"},
-			"unknown kind":       {swap(good, `"receipt"`, `"gift"`), "feed_invalid"},
-			"later schema":       {swap(good, `{"events"`, `{"schema_version":2,"events"`), "schema_unsupported"},
-			"deep nesting":       {[]byte(`{"events":` + strings.Repeat("[", 100_000)), "feed_unreadable"},
-			"a name twice":       {swap(good, `"kind":"receipt"`, `"kind":"receipt","kind":"receipt"`), "feed_unreadable"},
+			"clock without zone": parks(swap(good, "10:00:00Z", "10:00:00"), "feed_invalid"),
+			"unknown kind":       parks(swap(good, `"receipt"`, `"gift"`), "feed_invalid"),
+			"later schema":       parks(swap(good, `{"events"`, `{"schema_version":2,"events"`), "schema_unsupported"),
+			"deep nesting":       parks([]byte(`{"events":`+strings.Repeat("[", 100_000)), "feed_unreadable"),
+			"a name twice":       parks(swap(good, `"kind":"receipt"`, `"kind":"receipt","kind":"receipt"`), "feed_unreadable"),
 		},
 	})
 }
@@ -109,11 +111,11 @@ func TestEPCISConforms(t *testing.T) {
 	feedtest.Conformance(t, feedtest.Fixture{
 		Format: feed.EPCISFiles(&epcis.Options{Places: places}), Name: "in.json", Good: good, Said: []string{"receipt DC1 urn:uuid:1 04006381333931×24"}, Cuts: 31,
 		Broken: map[string]feedtest.Broken{
-			"clock without zone":  {swap(good, "10:00:00Z", "10:00:00"), "feed_invalid"},
-			"unknown step":        {swap(good, "receiving", "https://x.example/juggling"), "unknown_code"},
-			"unknown destination": {swap(good, "receiving", "shipping"), "unknown_destination"},
-			"unknown place":       {swap(good, "https://id.gs1.org/414/9521321000010", "geo:1,2"), "unknown_place"},
-			"deep nesting":        {[]byte(`{"type":"EPCISDocument","epcisBody":` + strings.Repeat(`{"a":`, 50_000)), "feed_unreadable"},
+			"clock without zone":  parks(swap(good, "10:00:00Z", "10:00:00"), "feed_invalid"),
+			"unknown step":        parks(swap(good, "receiving", "https://x.example/juggling"), "unknown_code"),
+			"unknown destination": parks(swap(good, "receiving", "shipping"), "unknown_destination"),
+			"unknown place":       parks(swap(good, "https://id.gs1.org/414/9521321000010", "geo:1,2"), "unknown_place"),
+			"deep nesting":        parks([]byte(`{"type":"EPCISDocument","epcisBody":`+strings.Repeat(`{"a":`, 50_000)), "feed_unreadable"),
 		},
 	})
 }
@@ -124,12 +126,12 @@ func TestPOSLogConforms(t *testing.T) {
 	feedtest.Conformance(t, feedtest.Fixture{
 		Format: feed.POSLogFiles("S0009", time.UTC), Name: "tlog.xml", Good: good, Said: []string{"sale S0009 3-71-2026-11-23 A1×2"}, Cuts: 31,
 		Broken: map[string]feedtest.Broken{
-			"XML bomb":     {swap(good, "<POSLog", `<!DOCTYPE b [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]><POSLog`), "feed_unreadable"},
-			"deep nesting": {swap(good, "<Sale>", "<Sale>"+strings.Repeat("<a>", 10_000)), "feed_unreadable"},
-			"latin-1":      {swap(good, "UTF-8", "ISO-8859-1"), "feed_unreadable"},
-			"not declared": {swap(good, "A1", "\xc41"), "feed_unreadable"},
-			"no time":      {swap(good, "<EndDateTime>2026-11-23T10:15:02</EndDateTime>", ""), "feed_invalid"},
-			"not a POSLog": {[]byte("<html></html>"), "feed_unreadable"},
+			"XML bomb":     parks(swap(good, "<POSLog", `<!DOCTYPE b [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]><POSLog`), "feed_unreadable"),
+			"deep nesting": parks(swap(good, "<Sale>", "<Sale>"+strings.Repeat("<a>", 10_000)), "feed_unreadable"),
+			"latin-1":      parks(swap(good, "UTF-8", "ISO-8859-1"), "feed_unreadable"),
+			"not declared": parks(swap(good, "A1", "\xc41"), "feed_unreadable"),
+			"no time":      parks(swap(good, "<EndDateTime>2026-11-23T10:15:02</EndDateTime>", ""), "feed_invalid"),
+			"not a POSLog": parks([]byte("<html></html>"), "feed_unreadable"),
 		},
 	})
 }

@@ -40,13 +40,14 @@ func (i *Ingest) AcceptWith(ctx context.Context, o protocol.Origin, events []*pr
 // decided before and comes again stays decided.
 func (i *Ingest) parkDocument(x *protocol.Exception) error {
 	was, err := i.o.Ledger.Exception(x.ID)
-	switch {
-	case errors.Is(err, ledger.ErrNotFound):
-		i.n.parked.Add(1)
-	case err != nil:
+	if err != nil && !errors.Is(err, ledger.ErrNotFound) {
 		return fmt.Errorf("park document of %s: %w", x.Origin, err)
-	case was.State != "open":
+	}
+	if err == nil && was.State != "open" {
 		return nil
+	}
+	if err != nil {
+		i.n.parked.Add(1)
 	}
 	i.exceptions = append(i.exceptions, *x)
 	return nil
