@@ -108,8 +108,15 @@ func POSLogFiles(store protocol.StoreID, zone *time.Location) Format {
 		for _, e := range res.Events {
 			b.Items = append(b.Items, Item{DocumentID: e.DocumentID, What: "poslog " + res.Dialect, Events: []*protocol.Event{e}, media: mediaFile})
 		}
-		for _, bad := range res.Problems { // the file is what can be read again: the rest of it is known by its ids
-			b.Items = append(b.Items, Item{DocumentID: bad.DocumentID, What: "poslog " + res.Dialect, Problem: bad.Problem, Raw: raw, media: mediaFile})
+		if len(res.Problems) > 0 { // the file is what can be read again: the rest of it is known by its ids
+			all := *res.Problems[0].Problem
+			all.Errors = nil
+			for _, bad := range res.Problems {
+				for _, e := range bad.Problem.Errors {
+					all.Errors = append(all.Errors, protocol.FieldError{Pointer: bad.DocumentID + e.Pointer, Message: e.Message})
+				}
+			}
+			b.Items = append(b.Items, Item{DocumentID: res.Problems[0].DocumentID, What: "poslog " + res.Dialect, Problem: &all, Raw: raw, media: mediaFile})
 		}
 		return []Batch{b}, nil
 	}}
