@@ -14,7 +14,7 @@ import (
 
 const (
 	routeCapture = "POST /epcis/v2/capture"
-	routeRetry   = "POST /v1/exceptions/{id}/retry"
+	routeReread  = "POST /v1/exceptions/{id}/retry"
 
 	epcisSKU, epcisDC = "04006381333931", "9521321000010"
 )
@@ -109,13 +109,13 @@ func TestEPCISShipments(t *testing.T) {
 	if r.result(a, 0, "status") != "parked" || r.result(a, 0, "code") != "unknown_destination" {
 		t.Fatalf("shipped to nowhere: %s", a.body)
 	}
-	if x := r.do(routeRetry, "/v1/exceptions/"+id+"/retry", ""); x.field(t, "state") != "open" || !strings.Contains(x.field(t, "reason").(string), "still refused") {
+	if x := r.do(routeReread, "/v1/exceptions/"+id+"/retry", ""); x.field(t, "state") != "open" || !strings.Contains(x.field(t, "reason").(string), "still refused") {
 		t.Errorf("retried for nothing: %s", x.body)
 	}
 	r.stop()
 	r.cfg.EPCIS.Destination = "sale"
 	r.open()
-	if x := r.do(routeRetry, "/v1/exceptions/"+id+"/retry", ""); x.field(t, "state") != "retried" {
+	if x := r.do(routeReread, "/v1/exceptions/"+id+"/retry", ""); x.field(t, "state") != "retried" {
 		t.Errorf("retried under the policy: %s", x.body)
 	}
 	r.says("sold by policy", r.numbers(epcisSKU, "S1"), "0 on hand, 0 reserved, 0 allocated, 0 available")
@@ -165,7 +165,7 @@ func TestWatchedFolder(t *testing.T) {
 	r.stop()
 	r.cfg.Feeds[0].Places = append(r.cfg.Feeds[0].Places, aggregator.PlaceConfig{ID: "0042", Location: "S1"})
 	r.open()
-	if x := r.do(routeRetry, "/v1/exceptions/"+id+"/retry", ""); x.field(t, "state") != "retried" {
+	if x := r.do(routeReread, "/v1/exceptions/"+id+"/retry", ""); x.field(t, "state") != "retried" {
 		t.Fatalf("retried with the place named: %s", x.body)
 	}
 	if a := r.do("GET /v1/availability/{sku}", "/v1/availability/"+epcisSKU, ""); a.field(t, "totals", "in_transit") != 6.0 {

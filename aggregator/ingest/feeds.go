@@ -39,18 +39,28 @@ func (i *Ingest) AcceptWith(ctx context.Context, o protocol.Origin, events []*pr
 // parkDocument keeps a document that could not be made an event. One that was
 // decided before and comes again stays decided.
 func (i *Ingest) parkDocument(x *protocol.Exception) error {
-	was, err := i.o.Ledger.Exception(x.ID)
-	if err != nil && !errors.Is(err, ledger.ErrNotFound) {
+	state, err := i.stateOf(x.ID)
+	if err != nil {
 		return fmt.Errorf("park document of %s: %w", x.Origin, err)
 	}
-	if err == nil && was.State != "open" {
-		return nil
-	}
-	if err != nil {
+	switch state {
+	case "":
 		i.n.parked.Add(1)
+	case "open": // shown anew, with the reason of now
+	default:
+		return nil
 	}
 	i.exceptions = append(i.exceptions, *x)
 	return nil
+}
+
+// stateOf is how an exception stands; "" where there is none.
+func (i *Ingest) stateOf(id string) (string, error) {
+	x, err := i.o.Ledger.Exception(id)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return "", nil
+	}
+	return x.State, err
 }
 
 // reread takes a feed's parked document after what stood in its way is mended: in the
