@@ -168,6 +168,20 @@ func TestWatchedFolder(t *testing.T) {
 	if x := r.do(routeReread, "/v1/exceptions/"+id+"/retry", ""); x.field(t, "state") != "retried" {
 		t.Fatalf("retried with the place named: %s", x.body)
 	}
+	const routeReplay = "POST /v1/connectors/{name}/replay"
+	if a := r.do(routeReplay, "/v1/connectors/3pl/replay", `{"from":"2026-01-01T00:00:00Z"}`); a.status != http.StatusAccepted || a.field(t, "files") != 2.0 {
+		t.Errorf("replay: %d %s", a.status, a.body)
+	}
+	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		c = r.do("GET /v1/connectors/{name}", "/v1/connectors/3pl", "").field(t).(map[string]any)
+		if c["duplicates"] == 2.0 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("not read again: %v", c)
+		}
+	}
+	r.refused("no folder", r.do(routeReplay, "/v1/connectors/wms/replay", `{"from":"2026-01-01T00:00:00Z"}`), http.StatusNotFound, "unknown_feed", "")
 	if a := r.do("GET /v1/availability/{sku}", "/v1/availability/"+epcisSKU, ""); a.field(t, "totals", "in_transit") != 6.0 {
 		t.Errorf("the transfer is not under way: %s", a.body)
 	}

@@ -4,7 +4,7 @@ import "tillwire/protocol"
 
 // putChannels writes how connectors and outbound webhooks stand.
 func (a *Aggregator) putChannels(x *exposition) {
-	list := connectors{&a.partners, a.feeds}.Connectors()
+	list := connectors{partners: &a.partners, feeds: a.feeds}.Connectors()
 	each := func(name, kind, help string, value func(c *protocol.Connector) any) {
 		x.family("connector_"+name, kind, help)
 		for i := range list {
@@ -14,7 +14,7 @@ func (a *Aggregator) putChannels(x *exposition) {
 	each("up", "gauge", "1 where the connector's last call went through.", func(c *protocol.Connector) any {
 		return map[bool]int{true: 1}[c.State == protocol.ConnectorOK]
 	})
-	each("lag_seconds", "gauge", "Age of the oldest change that the partner has not accepted.", func(c *protocol.Connector) any { return c.LagS })
+	each("lag_seconds", "gauge", "Age of the oldest change that the partner has not accepted, or of the oldest file that waits for us.", func(c *protocol.Connector) any { return c.LagS })
 	each("pending", "gauge", "Numbers that wait for the partner.", func(c *protocol.Connector) any { return c.Pending })
 	each("in_total", "counter", "Documents taken of the partner.", func(c *protocol.Connector) any { return c.In })
 	each("parked_total", "counter", "Documents of it that could not be taken and wait as exceptions.", func(c *protocol.Connector) any { return c.Parked })

@@ -219,6 +219,14 @@ func listings(path string) (map[protocol.SKU]string, error) {
 type connectors struct {
 	*partners
 	feeds *feed.Desk
+	desk  desk
+}
+
+// ReplayFeed has a watched folder read its files again.
+func (c connectors) ReplayFeed(ctx context.Context, name string, from time.Time, who string) (int, error) {
+	n, err := c.feeds.Replay(name, from)
+	c.desk.record(ctx, who, "feed.replay", name, "from "+from.UTC().Format(time.RFC3339), nil, map[string]int{"files": n}, err)
+	return n, err
 }
 
 // Connectors tells how each stands.

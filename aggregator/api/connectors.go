@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"tillwire/protocol"
 )
@@ -15,6 +16,8 @@ type Connectors interface {
 	LettersOf(connector string) ([]protocol.DeadLetter, error)
 	DecideLetter(ctx context.Context, connector, letter string, retry bool) (protocol.DeadLetter, error)
 	Divergences(connector string) ([]protocol.Divergence, error)
+	// ReplayFeed has a watched folder read again what was written since a time.
+	ReplayFeed(ctx context.Context, name string, from time.Time, who string) (files int, err error)
 }
 
 func channelRoutes() []route {
@@ -22,6 +25,7 @@ func channelRoutes() []route {
 		{"POST /v1/webhooks/{connector}", "", protocol.BodyBytesMax, (*API).webhook},
 		{"GET /v1/connectors", deciders, 0, (*API).connectors},
 		{"GET /v1/connectors/{name}", deciders, 0, (*API).connector},
+		{"POST /v1/connectors/{name}/replay", deciders, controlBodyMax, (*API).replayFeed},
 		{"GET /v1/connectors/{name}/divergences", deciders, 0, (*API).divergences},
 		{"GET /v1/connectors/{name}/dead-letters", deciders, 0, (*API).connectorLetters},
 		{"POST /v1/connectors/{name}/dead-letters/{letter}/retry", deciders, 0, (*API).retryLetter},
@@ -95,6 +99,23 @@ func (a *API) decideLetter(w http.ResponseWriter, r *http.Request, retry bool) e
 	}
 	a.o.Log.Info().Str("who", who(r)).Str("connector", r.PathValue("name")).Str("letter", d.ID).Bool("retry", retry).Msg("dead letter decided")
 	return reply(w, http.StatusOK, d)
+}
+
+func (a *API) replayFeed(w http.ResponseWriter, r *http.Request) error {
+	var req struct {
+		From time.Time `json:"from"`
+	}
+	if err := decode(r, &req); err != nil {
+		return err
+	}
+	if req.From.IsZero() {
+		return invalid("/from", "is missing", "say from when on files are read again, by when they were written, e.g. 2026-11-23T00:00:00Z")
+	}
+	n, err := a.o.Connectors.ReplayFeed(r.Context(), r.PathValue("name"), req.From, who(r))
+	if err != nil {
+		return err
+	}
+	return reply(w, http.StatusAccepted, map[string]int{"files": n})
 }
 
 func (a *API) divergences(w http.ResponseWriter, r *http.Request) error {

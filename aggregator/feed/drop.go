@@ -68,7 +68,7 @@ func (d *Desk) OpenDrop(source, dir string, f Format, poll time.Duration, log ze
 		}
 	}
 	p := &Drop{desk: d, source: source, dir: dir, format: f, poll: poll, log: log, last: map[string]sighting{}}
-	d.formats[source] = f
+	d.formats[source], d.drops[source] = f, p
 	d.sources.mu.Lock()
 	defer d.sources.mu.Unlock()
 	if x := d.sources.of(source, "file "+f.Kind); x != nil {
@@ -368,6 +368,39 @@ func (b *Batch) facts(source string, now time.Time) func([]protocol.FeedResult) 
 		}
 		return []ledger.Fact{{Key: b.key(source), Value: v}}
 	}
+}
+
+// replay puts back what was done and was written since a time, to be read again; what
+// was taken is known by its ids. A file whose name is taken in the folder stays.
+func (p *Drop) replay(from time.Time) (n int, err error) {
+	entries, err := os.ReadDir(filepath.Join(p.dir, doneDir))
+	if err != nil {
+		return 0, fmt.Errorf("read done files: %w", err)
+	}
+	for _, en := range entries {
+		info, err := en.Info()
+		if err != nil || !en.Type().IsRegular() || info.ModTime().Before(from) {
+			continue // of a file that went meanwhile nothing is to be told
+		}
+		if _, err := os.Lstat(filepath.Join(p.dir, en.Name())); err == nil {
+			continue
+		}
+		if err := os.Rename(filepath.Join(p.dir, doneDir, en.Name()), filepath.Join(p.dir, en.Name())); err != nil {
+			return n, fmt.Errorf("replay %s: %w", en.Name(), err)
+		}
+		n++
+	}
+	return n, nil
+}
+
+// Replay has a watched folder read its files again from a time on, by when they were
+// written. Other sources send again themselves.
+func (d *Desk) Replay(source string, from time.Time) (int, error) {
+	p, ok := d.drops[source]
+	if !ok {
+		return 0, problem(404, "unknown_feed", "No such watched folder", source, "name one of [[feeds]]; what comes over HTTP is sent again by its sender: ids dedupe")
+	}
+	return p.replay(from)
 }
 
 // move puts a file into done or failed under a name that is free there, the reasons

@@ -37,6 +37,7 @@ type Desk struct {
 	jobs    jobs
 	sources sources
 	formats map[string]Format // of watched folders, by source; fixed before anything is taken
+	drops   map[string]*Drop  // … and the folders
 }
 
 // New makes a desk in front of a door.
@@ -44,7 +45,7 @@ func New(o Options) (*Desk, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	d := &Desk{o: o, formats: map[string]Format{}}
+	d := &Desk{o: o, formats: map[string]Format{}, drops: map[string]*Drop{}}
 	return d, d.openJobs()
 }
 

@@ -58,7 +58,7 @@ func (i *Ingest) parkDocument(x *protocol.Exception) error {
 func (i *Ingest) stateOf(id string) (string, error) {
 	x, err := i.o.Ledger.Exception(id)
 	if errors.Is(err, ledger.ErrNotFound) {
-		return "", nil
+		return "", nil //nolint:nilerr // it comes for the first time
 	}
 	return x.State, err
 }
