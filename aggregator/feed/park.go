@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"net/http"
 	"strings"
 	"unicode/utf8"
 
@@ -127,12 +128,24 @@ func (d *Desk) parked(source, media, id string, raw []byte, p *protocol.Problem)
 	return r, x
 }
 
-// Reread reads a parked document again, with the tables of now. It is called by the
-// door's writer: no I/O, and never for long, since what is kept is bounded.
+// Reread reads a parked document again, with the tables of now; where it is still
+// refused, x says why now. It is called by the door's writer: no I/O, and never for
+// long, since what is kept is bounded.
 func (d *Desk) Reread(x *protocol.Exception) ([]*protocol.Event, *protocol.Problem) {
+	events, p := d.reread(x)
+	if p != nil {
+		x.Reason = "still refused: " + reasonOf(p)
+		if p.Status != http.StatusConflict { // those say that it cannot be read here at all
+			x.Code = causeOf(p.Code)
+		}
+	}
+	return events, p
+}
+
+func (d *Desk) reread(x *protocol.Exception) ([]*protocol.Event, *protocol.Problem) {
 	source, _ := strings.CutPrefix(string(x.Origin.Agent), protocol.FeedAgentPrefix)
 	if x.RawCut {
-		return nil, problem(409, "raw_cut", "The document was too long to be kept whole", "only its beginning is here", "have the partner send it again, or drop the file from the folder failed again")
+		return nil, problem(http.StatusConflict, "raw_cut", "The document was too long to be kept whole", "only its beginning is here", "have the partner send it again, or drop the file from the folder failed again")
 	}
 	var items []Item
 	var p *protocol.Problem
@@ -150,7 +163,7 @@ func (d *Desk) Reread(x *protocol.Exception) ([]*protocol.Event, *protocol.Probl
 	case mediaFile:
 		items, p = d.rereadFile(source, x.Raw)
 	default:
-		p = problem(409, "media_unknown", "The document cannot be read again", "it was parked as "+x.Media, "discard it; a later version may have parked it")
+		p = problem(http.StatusConflict, "media_unknown", "The document cannot be read again", "it was parked as "+x.Media, "discard it; a later version may have parked it")
 	}
 	var events []*protocol.Event
 	for i := range items {
@@ -168,7 +181,7 @@ func (d *Desk) Reread(x *protocol.Exception) ([]*protocol.Event, *protocol.Probl
 func (d *Desk) rereadFile(source string, raw []byte) ([]Item, *protocol.Problem) {
 	f, ok := d.formats[source]
 	if !ok {
-		return nil, problem(409, "feed_gone", "The feed is not configured any more", source, "name it in [[feeds]] again, or discard the document")
+		return nil, problem(http.StatusConflict, "feed_gone", "The feed is not configured any more", source, "name it in [[feeds]] again, or discard the document")
 	}
 	batches, p := f.Read(raw)
 	var items []Item

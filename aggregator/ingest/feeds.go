@@ -58,7 +58,7 @@ func (i *Ingest) parkDocument(x *protocol.Exception) error {
 func (i *Ingest) stateOf(id string) (string, error) {
 	x, err := i.o.Ledger.Exception(id)
 	if errors.Is(err, ledger.ErrNotFound) {
-		return "", nil //nolint:nilerr // it comes for the first time
+		return "", nil
 	}
 	return x.State, err
 }
@@ -71,8 +71,7 @@ func (i *Ingest) reread(x *protocol.Exception, nowUS int64) error {
 	}
 	events, p := i.o.Reread(x)
 	if p != nil {
-		x.Reason = fmt.Sprintf("%s: still refused: %s", p.Code, p.Detail)
-		return nil
+		return nil //nolint:nilerr // it stays the exception that it is, with the reason of now
 	}
 	for from := 0; from < len(events); {
 		to := from + 1

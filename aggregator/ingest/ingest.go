@@ -88,7 +88,8 @@ type Options struct {
 	// Traced is told, after the commit, of a merged document that carries a
 	// traceparent. nil: nobody asks.
 	Traced func(*Traced)
-	// Reread reads a feed's parked document again; it does no I/O. nil: none is parked.
+	// Reread reads a feed's parked document again, and writes into it why it is still
+	// refused, if so; it does no I/O. nil: none is parked.
 	Reread func(*protocol.Exception) ([]*protocol.Event, *protocol.Problem)
 	// Raised is told that the cloud generation rose, and why. nil: nobody asks.
 	Raised func(generation uint64, why string)

@@ -157,6 +157,31 @@ func TestAMessageCanBeReadAlone(t *testing.T) {
 	}
 }
 
+// TestOneBadMessageStandsAlone: its neighbours are taken, groups or not, and it is
+// parked as an interchange of its own.
+func TestOneBadMessageStandsAlone(t *testing.T) {
+	message := func(ref, number string, count int) string {
+		return fmt.Sprintf("UNH+%s+INVRPT:D:96A:UN'BGM+35+%s+9'DTM+137:202611240600:203'NAD+GM+1234567890001'LIN+1++A:SA'QTY+145:5:PCE'UNT+%d+%s'", ref, number, count, ref)
+	}
+	body := message("1", "N1", 7) + message("2", "N2", 6) + message("3", "N3", 7)
+	const want = "snapshot DC1 invrpt-S-N1 @11-24 06:00 A×5EA\ncontrol_mismatch /UNT\nsnapshot DC1 invrpt-S-N3 @11-24 06:00 A×5EA"
+	for name, raw := range map[string]string{
+		"plain":  "UNB+UNOC:3+S+R+261123:1410+77'" + body + "UNZ+3+77'",
+		"groups": "UNB+UNOC:3+S+R+261123:1410+77'UNG+INVRPT+S+R+261123:1410+9+UN+D:96A'" + body + "UNE+3+9'UNZ+1+77'",
+	} {
+		if got := said([]byte(raw), tables()); got != want {
+			t.Errorf("%s: %s", name, got)
+		}
+		all, _ := Split([]byte(raw))
+		if got := said(all[0].Messages[1].Raw, tables()); got != "control_mismatch /UNT" {
+			t.Errorf("%s: alone it is %s", name, got)
+		}
+		if got := said(all[0].Messages[2].Raw, tables()); got != "snapshot DC1 invrpt-S-N3 @11-24 06:00 A×5EA" {
+			t.Errorf("%s: its neighbour alone is %s", name, got)
+		}
+	}
+}
+
 func TestLongMessagesAreSplit(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("UNB+UNOC:3+S+R+261123:1410+1'UNH+1+INVRPT:D:96A:UN'BGM+35+N1+9'DTM+137:202611240600:203'NAD+GM+1234567890001'")
