@@ -66,7 +66,7 @@ func TestAFeedBecomesAvailability(t *testing.T) {
 	for _, x := range a.field(t, "results").([]any) {
 		statuses = append(statuses, x.(map[string]any)["status"].(string))
 	}
-	if got := strings.Join(statuses, " "); got != "accepted duplicate parked refused" {
+	if got := strings.Join(statuses, " "); got != "accepted duplicate parked parked" {
 		t.Fatalf("results: %s\n%s", got, a.body)
 	}
 	r.do(routeSnapshot, "/v1/feeds/wms/snapshot", `{"snapshot_id":"n1","location":"DC1","as_of":"2026-11-23T11:00:00Z","complete":true,"lines":[{"sku":"B","quantity":1.5}]}`)
@@ -230,12 +230,12 @@ func TestBadInput(t *testing.T) {
 	}
 	r.t = t
 	for name, doc := range map[string]string{
-		"unknown field": `{"kind":"receipt","colour":"red"}`, "wrong type": receipt("r", "A", `"many"`), "bad check digit": receipt("r", "4006381333932", 1),
+		"unknown field": `{"kind":"receipt","colour":"red"}`, "wrong type": receipt("r", "A", `"many"`), "bad check digit": receipt("r", "5901234123458", 1),
 		"negative": receipt("r", "A", -1), "four decimals": receipt("r", "A", 0.0001), "absurd time": strings.Replace(receipt("r", "A", 1), "2026", "1850", 1),
 	} {
 		a := r.do(routeEvents, "/v1/feeds/wms/events", event(doc))
 		res := a.field(t, "results").([]any)[0].(map[string]any)
-		if list, _ := res["errors"].([]any); res["status"] != "refused" || len(list) == 0 || list[0].(map[string]any)["pointer"] == "" {
+		if list, _ := res["errors"].([]any); res["status"] != "parked" || res["exception_id"] == nil || len(list) == 0 || list[0].(map[string]any)["pointer"] == "" {
 			t.Errorf("%s: %s", name, a.body)
 		}
 	}

@@ -112,7 +112,7 @@ func TestShopifyOrder(t *testing.T) {
 	if c.field(t, "state") != "ok" || c.field(t, "dead_letters") != 0.0 || c.field(t, "last_document") == nil {
 		t.Errorf("connector: %s", c.body)
 	}
-	if a := r.do("GET /v1/connectors", "/v1/connectors", ""); len(a.field(t, "connectors").([]any)) != 1 {
+	if a := r.do("GET /v1/connectors", "/v1/connectors", ""); len(a.field(t, "connectors").([]any)) != 2 { // the shop, and the warehouse that sent the stock
 		t.Errorf("connectors: %s", a.body)
 	}
 }
