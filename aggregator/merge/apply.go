@@ -133,6 +133,7 @@ func (e *Engine) fold(in Input, ev *protocol.Event, us int64, content [8]byte) (
 	}
 	at := placeOf(&en, us, ev)
 	e.notes, e.sold, e.deltas = e.notes[:0], e.sold[:0], e.deltas[:0]
+	e.seen.reset(us)
 	e.watchDay(ev)
 	out, err := e.foldKind(in, &en, &at, ev)
 	if err != nil || out.Verdict == Parked {

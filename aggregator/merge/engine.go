@@ -105,6 +105,7 @@ type Engine struct {
 	other    protocol.Event // scratch
 	notes    []Note
 	sold     []Sold
+	seen     Seen
 	fx       []Effect
 	pieces   []protocol.HoldLine
 	touched  []ledger.CellID

@@ -36,9 +36,11 @@ func (e *Engine) applyEffects(en *ledger.Entry, at *place, doc *protocol.Event, 
 		if !anchored {
 			break
 		}
+		before := e.cells[id].onHand
 		if err := e.refold(id, en.Links[i].Prev); err != nil {
 			return err
 		}
+		e.counted(id, doc, before)
 	}
 	e.closeDeltas(watched, doc)
 	return nil
@@ -106,10 +108,13 @@ func (e *Engine) move(id ledger.CellID, at *place, doc *protocol.Event, f *Effec
 	}
 	if list := e.anchorsOf(id); len(list) > 0 {
 		if in, _ := e.lineage.inside(&list[0], at); in {
+			e.movedLate(id, &list[0], f.OnHand)
 			return
 		}
 	}
-	c.onHand += f.OnHand
+	if c.onHand += f.OnHand; c.onHand < 0 {
+		e.fell(id, f.OnHand)
+	}
 }
 
 // anchorOf makes the anchor of a line; nil is what a full count says of what it

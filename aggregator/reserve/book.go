@@ -86,6 +86,7 @@ type Book struct {
 	later    []Key // positions in conflict that did not fit into one look
 	taken    map[Key]protocol.Quantity
 	scratch  []byte
+	ends     []End // since TakeEnds
 	nowUS    int64
 	baseRev  uint64 // of places since this process began
 }
@@ -119,6 +120,7 @@ func (b *Book) put(r Record) {
 			same = true // extended: nobody's stock and no store's work has changed
 		} else {
 			was = e.Lines
+			b.ended(was, &r)
 			b.weigh(e, -1)
 		}
 	}
