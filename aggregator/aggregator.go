@@ -554,7 +554,7 @@ func (a *Aggregator) openHTTP() error {
 	d := desk{a.ingest, a, protocol.ViaAPI}
 	a.api = api.New(api.Options{
 		Availability: a.model, Fleet: a.fleet, Exceptions: a.ledger, Door: d, Feeds: a.feeds, Enrolment: d, Identities: d, Keys: d, Copies: d, Orders: d, Audit: a.trail.List, Bundle: a.bundles.read,
-		Reservations: a.ingest, Policies: d, Items: a.ingest, Reconciliations: d, Postings: postings{a},
+		Reservations: a.ingest, Policies: d, Items: a.ingest, Reconciliations: d, Postings: postings{a}, Outcomes: a.ingest.Outcomes,
 		Subscriptions: a.hub, Connectors: connectors{&a.partners, a.feeds, d}, Master: a.ingest.Master(), Certificate: a.ingest.Certificate, Thresholds: a.thresholds, CountNext: a.ingest.CountNext, ATP: a.ingest.ATP, Settled: a.settled, Backups: d, Releases: a.releases, Traces: trace.New(a.ledger, a.afterMerge), Generation: a.ingest.Generation,
 		Group: a.group, Key: a.apiKey, Ready: a.readiness, Metrics: a.metrics, OpenAPI: openapi.Aggregator(), AsyncAPI: protocol.AsyncAPI(),
 		Hosts: a.cfg.HTTP.Hosts, Dev: a.cfg.Dev, Log: a.deps.Log, Now: a.deps.Now,

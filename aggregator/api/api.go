@@ -85,6 +85,7 @@ type Options struct {
 	Subscriptions   Subscriptions
 	Connectors      Connectors
 	Postings        Postings
+	Outcomes        Outcomes
 	Master          Master
 	Thresholds      Thresholds
 	ATP             func(ctx context.Context, sku protocol.SKU, loc protocol.StoreID, horizon time.Duration) (protocol.ATP, error)
@@ -149,6 +150,7 @@ func routes() []route {
 		{"POST /v1/reservations/{id}/fulfil", reservers, 0, (*API).fulfil},
 		{"GET /v1/reconciliations", deciders, 0, (*API).reconciliations},
 		{"POST /v1/reconciliations/decide", deciders, controlBodyMax, (*API).decideReconciliation},
+		{"GET /v1/outcomes", deciders, 0, (*API).outcomes},
 		{"GET /v1/postings", deciders, 0, (*API).postings},
 		{"GET /v1/postings/{id}", deciders, 0, (*API).posting},
 		{"POST /v1/postings/resume", deciders, controlBodyMax, (*API).resumePostings},

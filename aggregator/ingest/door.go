@@ -178,6 +178,7 @@ func (i *Ingest) apply(in merge.Input, o protocol.Origin) (merge.Outcome, string
 	case merge.Parked:
 		return out, i.park(in, o, &out), nil
 	case merge.Merged:
+		i.eng.tally(out.Event, in.MergedUS, o.IsFeed())
 		if out.Event.Kind == protocol.KindCommand {
 			return out, "", i.obeyed(o, out.Event, in.MergedUS)
 		}

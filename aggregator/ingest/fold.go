@@ -7,6 +7,7 @@ import (
 	"tillwire/aggregator/catalog"
 	"tillwire/aggregator/demand"
 	"tillwire/aggregator/merge"
+	"tillwire/aggregator/outcomes"
 	"tillwire/aggregator/policy"
 	"tillwire/aggregator/posting"
 	"tillwire/aggregator/reconcile"
@@ -25,6 +26,7 @@ type Fold struct {
 	Items    *Master
 	Drift    *reconcile.Book
 	Postings *posting.Book
+	Outcomes *outcomes.Book
 }
 
 // The books' checkpoint chunks stand behind those of the positions.
@@ -36,7 +38,7 @@ const (
 func newFold(l ledger.Ledger, rules reconcile.Rules) *Fold {
 	f := &Fold{
 		Engine: merge.New(l), Book: reserve.New(), Policies: policy.New(), Demand: demand.New(), Items: &Master{book: catalog.New()},
-		Drift: reconcile.New(rules), Postings: posting.New(),
+		Drift: reconcile.New(rules), Postings: posting.New(), Outcomes: outcomes.New(),
 	}
 	f.UseItems(f.Items)
 	return f
@@ -59,6 +61,7 @@ func (f *Fold) replay(en *ledger.Entry) error {
 	if err != nil || ev == nil {
 		return err
 	}
+	f.tally(ev, en.MergedUS, f.FromFeed(en.Origin))
 	if ev.Store == protocol.ChainStore {
 		return f.apply(ev, en.Position)
 	}
@@ -139,11 +142,12 @@ type book interface {
 
 // books are in the order of their chunk numbers, which are on disk.
 func (f *Fold) books() []book {
-	return []book{f.Book, f.Policies, f.Demand, f.Items, f.Drift, f.Postings}
+	return []book{f.Book, f.Policies, f.Demand, f.Items, f.Drift, f.Postings, f.Outcomes}
 }
 
 // checkpoint adds what changed since the last one to a batch.
 func (f *Fold) checkpoint(b *ledger.Batch) error {
+	f.tallyEnds()
 	f.Checkpoint(b)
 	for n, x := range f.books() {
 		err := x.Chunks(func(no uint32, data []byte) {

@@ -215,11 +215,12 @@ func (i *Ingest) settle(nowUS int64) error {
 		if err != nil {
 			return fmt.Errorf("encode reservation %s: %w", c.Record.ID, err)
 		}
-		if err := i.journal(protocol.ReservationsOrigin, protocol.KindReservation, c.Record.ID, c.Why, body, nowUS); err != nil {
-			return err
+		action := c.Why
+		if c.Why == "at_risk" && i.broken(c, nowUS) {
+			action = actionEscrow
 		}
-		if c.Why == "at_risk" {
-			i.broken(c, nowUS)
+		if err := i.journal(protocol.ReservationsOrigin, protocol.KindReservation, c.Record.ID, action, body, nowUS); err != nil {
+			return err
 		}
 	}
 	i.held = append(i.held, keys[:touched]...)
@@ -229,7 +230,7 @@ func (i *Ingest) settle(nowUS int64) error {
 
 // broken opens an exception for a promise that stock no longer covers. Where the
 // location had units in escrow, it sold more than those while it was dark.
-func (i *Ingest) broken(c *reserve.Change, nowUS int64) {
+func (i *Ingest) broken(c *reserve.Change, nowUS int64) (escrow bool) {
 	r := &c.Record
 	for n := range r.Lines {
 		l := &r.Lines[n]
@@ -244,13 +245,14 @@ func (i *Ingest) broken(c *reserve.Change, nowUS int64) {
 		x.Reason = fmt.Sprintf("%s of %s at %s are promised to %s (%s), but %s are on hand there. Source it elsewhere, or tell the customer; recount the shelf.", l.Quantity, l.SKU, l.Location, r.ID, r.Channel, cell.OnHand)
 		if i.o.Escrow != nil {
 			if e := i.o.Escrow(l.SKU, l.Location); e > 0 {
-				x.Code = "escrow_breach"
+				x.Code, escrow = "escrow_breach", true
 				x.Reason = fmt.Sprintf("the store sold more than the %s in its escrow while nobody heard of it. %s", e, x.Reason)
 			}
 		}
 		i.exceptions = append(i.exceptions, x)
 		i.o.Log.Warn().Str("store", string(l.Location)).Str("reservation", r.ID).Str("sku", string(l.SKU)).Msg("promised stock is gone")
 	}
+	return escrow
 }
 
 func shortHash(s string) string {

@@ -191,7 +191,11 @@ func (i *Ingest) drift(changes []*reconcile.Change, nowUS int64) error {
 		if err != nil {
 			return fmt.Errorf("encode reconciliation: %w", err)
 		}
-		if err := i.journal(protocol.DecisionsOrigin, protocol.KindDecision, "", "statement", body, nowUS); err != nil {
+		action := actionStatement
+		if c.Decided != nil {
+			action = actionDecided
+		}
+		if err := i.journal(protocol.DecisionsOrigin, protocol.KindDecision, "", action, body, nowUS); err != nil {
 			return err
 		}
 		i.eng.Drift.Apply(c)
