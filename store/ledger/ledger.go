@@ -11,6 +11,8 @@ package ledger
 import (
 	"context"
 	"errors"
+	"strings"
+	"time"
 
 	"tillwire/protocol"
 )
@@ -128,6 +130,27 @@ type Filter struct {
 	Store protocol.StoreID
 	After string // ID to continue behind
 	Limit int
+
+	Source string    // SourceAgents, or a feed's name
+	Since  time.Time // parked then or later
+	Until  time.Time // parked before
+}
+
+// SourceAgents are all stores' agents, as a source of exceptions.
+const SourceAgents = "agents"
+
+// SourceOf names the source of what an origin sends: a feed by its own name.
+func SourceOf(o protocol.Origin) string {
+	if o.IsFeed() {
+		return strings.TrimPrefix(string(o.Agent), protocol.FeedAgentPrefix)
+	}
+	return SourceAgents
+}
+
+// Match tells whether an exception is meant; where it stands in the list aside.
+func (f *Filter) Match(e *protocol.Exception) bool {
+	return (f.State == "" || e.State == f.State) && (f.Code == "" || e.Code == f.Code) && (f.Store == "" || e.Origin.Store == f.Store) &&
+		(f.Source == "" || SourceOf(e.Origin) == f.Source) && (f.Since.IsZero() || !e.At.Before(f.Since)) && (f.Until.IsZero() || e.At.Before(f.Until))
 }
 
 // Stats are for the metrics.

@@ -214,15 +214,10 @@ func (x *exLister) page(tx *bbolt.Tx) error {
 		if err != nil {
 			return err
 		}
-		if x.matches(&e) {
+		if x.f.Match(&e) {
 			x.out = append(x.out, e)
 		}
 		k, _ = c.Next()
 	}
 	return nil
-}
-
-func (x *exLister) matches(e *protocol.Exception) bool {
-	return (x.f.State == "" || e.State == x.f.State) && (x.f.Code == "" || e.Code == x.f.Code) &&
-		(x.f.Store == "" || e.Origin.Store == x.f.Store)
 }

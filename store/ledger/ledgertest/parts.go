@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"tillwire/protocol"
 	"tillwire/store/ledger"
@@ -145,6 +146,11 @@ func testExceptions(t *testing.T, b *bench) {
 					})
 				}
 			}
+		}
+		for _, f := range []ledger.Filter{
+			{Source: ledger.SourceAgents}, {Source: ledger.SourceOf(want[0].Origin), State: "open"}, {Since: want[1].At}, {Until: want[1].At.Add(time.Microsecond), Code: "bad"},
+		} {
+			list(f, func(e *protocol.Exception) bool { return f.Match(e) })
 		}
 		n, err := b.CountExceptions()
 		open := slices.DeleteFunc(slices.Clone(want), func(e protocol.Exception) bool { return e.State != "open" })
