@@ -79,7 +79,7 @@ func (d desk) exception(id string) any {
 // Retry folds a parked record in again.
 func (d desk) Retry(ctx context.Context, id, who string) (protocol.Exception, error) {
 	before := d.exception(id)
-	x, err := d.Ingest.Retry(ctx, id)
+	x, err := d.Ingest.Retry(ctx, id, who)
 	d.record(ctx, who, "exception.retry", id, "", before, stateOf(x), err)
 	return x, err
 }
@@ -87,7 +87,7 @@ func (d desk) Retry(ctx context.Context, id, who string) (protocol.Exception, er
 // Discard closes an exception.
 func (d desk) Discard(ctx context.Context, id, note, who string) (protocol.Exception, error) {
 	before := d.exception(id)
-	x, err := d.Ingest.Discard(ctx, id, note)
+	x, err := d.Ingest.Discard(ctx, id, note, who)
 	d.record(ctx, who, "exception.discard", id, note, before, stateOf(x), err)
 	return x, err
 }

@@ -254,6 +254,11 @@ type Exception struct {
 	Counted    bool      `json:"counted,omitempty"`  // it took effect all the same; somebody should look
 	Note       string    `json:"note,omitempty"`     // why it was discarded
 	DecidedAt  time.Time `json:"decided_at,omitzero"`
+
+	Original []byte         `json:"original,omitempty"` // the record as it came, where a person corrected it
+	Attempts int            `json:"attempts,omitempty"` // by the source's policy
+	RetryAt  time.Time      `json:"retry_at,omitzero"`  // the next one
+	History  []ExceptionAct `json:"history,omitempty"`  // what was done to it, oldest first
 }
 
 // FeedResult answers one event of a feed.

@@ -176,6 +176,17 @@ func (i *Ingest) apply(in merge.Input, o protocol.Origin) (merge.Outcome, string
 	case merge.Duplicate:
 		i.n.duplicates.Add(1)
 	case merge.Parked:
+		if out.Code == "id_reused" {
+			known, err := i.corrects(out.Event)
+			if err != nil {
+				return out, "", err
+			}
+			if known {
+				out.Verdict = merge.Duplicate
+				i.n.duplicates.Add(1)
+				return out, "", nil
+			}
+		}
 		return out, i.park(in, o, &out), nil
 	case merge.Merged:
 		i.eng.tally(out.Event, in.MergedUS, o.IsFeed())
@@ -252,7 +263,9 @@ func (i *Ingest) noteOdd(n merge.Note, in merge.Input, o protocol.Origin, ev *pr
 }
 
 func (i *Ingest) park(in merge.Input, o protocol.Origin, out *merge.Outcome) string {
-	i.n.parked.Add(1)
+	if !i.again {
+		i.n.parked.Add(1)
+	}
 	x := protocol.Exception{
 		ID: exceptionID(o, in.Epoch, in.Seq), State: "open", Code: out.Code, Reason: out.Reason, Origin: o,
 		Epoch: in.Epoch, Seq: in.Seq, At: time.UnixMicro(in.MergedUS).UTC(), Raw: append([]byte(nil), in.Record...),
@@ -262,6 +275,9 @@ func (i *Ingest) park(in merge.Input, o protocol.Origin, out *merge.Outcome) str
 		x.Document = protocol.ViewDocument(ev)
 	}
 	i.exceptions = append(i.exceptions, x)
+	if i.o.Parked != nil && !i.again {
+		i.o.Parked(o, out.Code)
+	}
 	i.o.Log.Warn().Str("store", string(o.Store)).Str("agent", string(o.Agent)).Uint64("seq", in.Seq).Str("code", out.Code).Msg("event parked")
 	return x.ID
 }
@@ -362,80 +378,6 @@ func (i *Ingest) Explain(ctx context.Context, sku protocol.SKU, loc protocol.Sto
 	}
 	x.OnTheWay = v.way
 	return x, nil
-}
-
-// Retry folds a parked record in again, after what stood in its way is mended.
-func (i *Ingest) Retry(ctx context.Context, id string) (protocol.Exception, error) {
-	return i.decide(ctx, id, func(i *Ingest, x *protocol.Exception, nowUS int64) error {
-		if x.Counted {
-			return i.mend(x, nowUS)
-		}
-		if x.Media != "" {
-			return i.reread(x, nowUS)
-		}
-		if x.Code == "mass_zeroing" || x.Code == "snapshot_older" {
-			return i.approve(x, nowUS)
-		}
-		if len(x.Raw) == 0 {
-			return fmt.Errorf("retry exception %s: %w: it holds no record; discard it when it is dealt with", id, ErrNotRetriable)
-		}
-		in := merge.Input{Origin: i.eng.Origin(x.Origin), Epoch: x.Epoch, Seq: x.Seq, MergedUS: nowUS, Record: x.Raw}
-		before := len(i.exceptions)
-		out, _, err := i.apply(in, x.Origin)
-		if err != nil {
-			return err
-		}
-		if out.Verdict == merge.Parked {
-			i.exceptions = i.exceptions[:before] // it stays the exception that it is
-			x.Code, x.Reason = out.Code, out.Reason
-			return nil
-		}
-		x.State, x.DecidedAt = "retried", time.UnixMicro(nowUS).UTC()
-		return nil
-	})
-}
-
-// Discard closes an exception without effect, for a stated reason.
-func (i *Ingest) Discard(ctx context.Context, id, note string) (protocol.Exception, error) {
-	return i.decide(ctx, id, func(_ *Ingest, x *protocol.Exception, nowUS int64) error {
-		x.State, x.Note, x.DecidedAt = "discarded", note, time.UnixMicro(nowUS).UTC()
-		return nil
-	})
-}
-
-// ErrNotOpen and ErrNotRetriable say why an exception stays as it is.
-var (
-	ErrNotOpen      = errors.New("exception is not open")
-	ErrNotRetriable = errors.New("exception cannot be retried")
-)
-
-func (i *Ingest) decide(ctx context.Context, id string, do func(*Ingest, *protocol.Exception, int64) error) (protocol.Exception, error) {
-	var x protocol.Exception
-	var refused error
-	err := i.call(ctx, func(i *Ingest, nowUS int64) error {
-		if err := i.land(); err != nil { // what is on its way may be about it
-			return err
-		}
-		found, err := i.o.Ledger.Exception(id)
-		switch {
-		case err != nil:
-			refused = err
-		case found.State != "open":
-			refused = fmt.Errorf("decide exception %s: %w: it is %s", id, ErrNotOpen, found.State)
-		default:
-			if err = do(i, &found, nowUS); errors.Is(err, ErrNotRetriable) {
-				refused = err
-			} else if err != nil {
-				return err
-			}
-		}
-		x = found
-		if refused == nil {
-			i.exceptions = append(i.exceptions, found)
-		}
-		return nil
-	})
-	return x, errors.Join(err, refused)
 }
 
 // SpendFact stores a small value durably where its key is not there yet,

@@ -39,6 +39,9 @@ func (i *Ingest) AcceptWith(ctx context.Context, o protocol.Origin, events []*pr
 // parkDocument keeps a document that could not be made an event. One that was
 // decided before and comes again stays decided.
 func (i *Ingest) parkDocument(x *protocol.Exception) error {
+	if err := i.land(); err != nil { // a decision may be on its way
+		return err
+	}
 	state, err := i.stateOf(x.ID)
 	if err != nil {
 		return fmt.Errorf("park document of %s: %w", x.Origin, err)
@@ -46,6 +49,9 @@ func (i *Ingest) parkDocument(x *protocol.Exception) error {
 	switch state {
 	case "":
 		i.n.parked.Add(1)
+		if i.o.Parked != nil {
+			i.o.Parked(x.Origin, x.Code)
+		}
 	case "open": // shown anew, with the reason of now
 	default:
 		return nil

@@ -217,7 +217,7 @@ func TestDecisionsSeeWhatIsOnItsWay(t *testing.T) {
 	<-r.disk.begun
 	discarded := make(chan error, 1)
 	go func() {
-		_, err := r.in.Discard(ctx, exceptionID(a.o, 1, 1), "torn sector")
+		_, err := r.in.Discard(ctx, exceptionID(a.o, 1, 1), "torn sector", "ann")
 		discarded <- err
 	}()
 	r.disk.let <- nil

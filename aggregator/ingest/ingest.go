@@ -91,6 +91,11 @@ type Options struct {
 	// Reread reads a feed's parked document again, and writes into it why it is still
 	// refused, if so; it does no I/O. nil: none is parked.
 	Reread func(*protocol.Exception) ([]*protocol.Event, *protocol.Problem)
+	// Items is told the articles that were stored. nil: nobody asks.
+	Items func([]protocol.SKU)
+	// Parked is told of each document that is put aside, as it is: not of one that
+	// stays so when it is tried again. nil: nobody asks.
+	Parked func(o protocol.Origin, code string)
 	// Raised is told that the cloud generation rose, and why. nil: nobody asks.
 	Raised func(generation uint64, why string)
 }
@@ -111,6 +116,8 @@ type Stats struct {
 	Pending                                                  int // voids that wait for their originals
 	Cells                                                    int
 
+	Retried, Edited, Discarded, Healed uint64 // exceptions decided; Healed by policies, among Retried
+
 	Digests, DigestsKept, DigestsWrong, DigestsDropped uint64 // announced, as announced, otherwise; not taken
 }
 
@@ -126,7 +133,7 @@ type Ingest struct {
 	done   chan struct{}
 	hand   bool // worked by its caller's goroutine, see Turn
 
-	n struct{ frames, events, duplicates, parked, commits, nacks, busy, commitUS, pending, cells, digests, digestsKept, digestsWrong, digestsDropped atomic.Uint64 }
+	n struct{ frames, events, duplicates, parked, commits, nacks, busy, commitUS, pending, cells, retried, edited, discarded, healed, digests, digestsKept, digestsWrong, digestsDropped atomic.Uint64 }
 
 	generation atomic.Uint64 // cloud generation, told in every WELCOME; the writer alone raises it
 	raises     int           // by what agents said
@@ -148,6 +155,7 @@ type Ingest struct {
 	checkpoint ledger.Position
 	lastUS     int64 // merge time of the newest batch
 	cells      []Position
+	again      bool           // what is folded was parked before
 	prepared   merge.Prepared // scratch, for records that nobody prepared
 	rejected   []string       // reservations that a store rejected
 	held       []reserve.Key  // positions whose holds changed
@@ -249,6 +257,7 @@ func (i *Ingest) Stats() Stats {
 		Frames: i.n.frames.Load(), Events: i.n.events.Load(), Duplicates: i.n.duplicates.Load(), Parked: i.n.parked.Load(),
 		Commits: i.n.commits.Load(), Nacks: i.n.nacks.Load(), Busy: i.n.busy.Load(), CommitUS: i.n.commitUS.Load(),
 		QueueItems: small + bulk, Pending: int(i.n.pending.Load()), Cells: int(i.n.cells.Load()),
+		Retried: i.n.retried.Load(), Edited: i.n.edited.Load(), Discarded: i.n.discarded.Load(), Healed: i.n.healed.Load(),
 		Digests: i.n.digests.Load(), DigestsKept: i.n.digestsKept.Load(), DigestsWrong: i.n.digestsWrong.Load(), DigestsDropped: i.n.digestsDropped.Load(),
 	}
 }

@@ -231,16 +231,16 @@ func TestPoisonIsParkedAndBlocksNobody(t *testing.T) {
 		}
 	}
 	ctx := context.Background()
-	if x, err := r.in.Retry(ctx, codes["id_reused"]); err != nil || x.State != "open" {
+	if x, err := r.in.Retry(ctx, codes["id_reused"], "ann"); err != nil || x.State != "open" {
 		t.Errorf("retry of what is still wrong: %+v, %v", x, err)
 	}
-	if x, err := r.in.Discard(ctx, codes["undecodable"], "torn sector"); err != nil || x.State != "discarded" || x.Note != "torn sector" {
+	if x, err := r.in.Discard(ctx, codes["undecodable"], "torn sector", "ann"); err != nil || x.State != "discarded" || x.Note != "torn sector" {
 		t.Errorf("discard: %+v, %v", x, err)
 	}
-	if _, err := r.in.Discard(ctx, codes["undecodable"], "again"); !errors.Is(err, ErrNotOpen) {
+	if _, err := r.in.Discard(ctx, codes["undecodable"], "again", "ann"); !errors.Is(err, ErrNotOpen) {
 		t.Errorf("second discard: %v", err)
 	}
-	if _, err := r.in.Retry(ctx, "none"); !errors.Is(err, ledger.ErrNotFound) {
+	if _, err := r.in.Retry(ctx, "none", "ann"); !errors.Is(err, ledger.ErrNotFound) {
 		t.Errorf("retry of nothing: %v", err)
 	}
 }

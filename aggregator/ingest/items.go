@@ -105,7 +105,7 @@ func (i *Ingest) Master() *Master { return i.eng.Items }
 func (i *Ingest) PutItems(ctx context.Context, items []*protocol.Item, who string) (stored []protocol.Item, refused []*protocol.Problem, err error) {
 	stored, refused = make([]protocol.Item, len(items)), make([]*protocol.Problem, len(items))
 	err = i.call(ctx, func(i *Ingest, nowUS int64) error {
-		var touched []protocol.SKU
+		var touched, came []protocol.SKU
 		category := false
 		for n, it := range items {
 			next, p := i.eng.Items.book.Put(it, who, nowUS) // the writer reads its own book without a lock
@@ -127,9 +127,17 @@ func (i *Ingest) PutItems(ctx context.Context, items []*protocol.Item, who strin
 			category = category || next.Category != i.eng.Items.book.Category(it.SKU)
 			touched = append(touched, i.eng.Items.apply(next, i.eng.Head())...)
 			stored[n] = *next
+			came = append(came, next.SKU)
 		}
 		if category {
 			i.compile(nowUS)
+		}
+		if len(came) > 0 && i.o.Items != nil {
+			i.replies = append(i.replies, func(err error) {
+				if err == nil {
+					i.o.Items(came)
+				}
+			})
 		}
 		if len(touched) > 0 && i.o.Kits != nil {
 			i.o.Kits(touched)

@@ -37,4 +37,8 @@ const (
 	sourcesShown   = 1_000      // … and shown of one line
 	reverseDocsMax = 2_000      // ERP documents looked through for one event
 	reverseWait    = 50_000_000 // ns that this may take of the writer's time
+	decideMax      = 500        // exceptions decided in one commit
+	historyMax     = 50         // of what was done to one exception
+	changesMax     = 200        // of one correction that are noted
+	changeBytesMax = 2000       // of one of their values
 )
