@@ -31,6 +31,7 @@ import (
 	"tillwire/aggregator/front"
 	"tillwire/aggregator/identity"
 	"tillwire/aggregator/ingest"
+	"tillwire/aggregator/mending"
 	"tillwire/aggregator/release"
 	"tillwire/aggregator/telemetry"
 	"tillwire/aggregator/trace"
@@ -88,6 +89,7 @@ type Aggregator struct {
 	model    *availability.Model
 	fleet    *fleet.Fleet
 	ingest   *ingest.Ingest
+	mending  *mending.Desk
 	broker   *broker.Broker
 	bundles  bundles
 	releases *release.Rollouts
@@ -125,7 +127,7 @@ func New(cfg Config, d Deps) (*Aggregator, error) {
 	for _, s := range cfg.Stores {
 		a.groups[protocol.StoreID(s.Store)] = s.Region
 	}
-	for _, step := range []func() error{a.openLedger, a.openFleet, a.openFeeds, a.openIngest, a.openIdentity, a.openPostings, a.openReleases, a.openBackups, a.openWebhooks, a.openPartners, a.openBroker, a.openPeople, a.openTrail, a.openHTTP, a.writeAddresses} {
+	for _, step := range []func() error{a.openLedger, a.openFleet, a.openFeeds, a.openIngest, a.openMending, a.openIdentity, a.openPostings, a.openReleases, a.openBackups, a.openWebhooks, a.openPartners, a.openBroker, a.openPeople, a.openTrail, a.openHTTP, a.writeAddresses} {
 		if err := step(); err != nil {
 			return nil, errors.Join(err, a.close())
 		}
@@ -235,6 +237,7 @@ func (a *Aggregator) openIngest() error {
 			}
 		},
 		Safe: a.fleet.Safe, Announced: a.fleet.Announced, Copies: a.fleet.Copies, Refused: a.refused, Backed: a.cfg.Backup.To != "", Raised: a.raised,
+		Parked: func(o protocol.Origin, code string) { a.mending.Parked(o, code) }, Items: func(skus []protocol.SKU) { a.mending.Arrived(skus) },
 	})
 	if err != nil {
 		return fmt.Errorf("open ingest: %w", err)
@@ -372,6 +375,7 @@ func (a *Aggregator) Run(ctx context.Context) error {
 	g.Go(func() error { return a.runFeeds(serving) })
 	g.Go(func() error { return a.followBackups(serving) })
 	g.Go(func() error { return a.runPostings(serving) })
+	g.Go(func() error { return a.mending.Run(serving) })
 	g.Go(func() error { return a.followHouse(serving) })
 	g.Go(func() error { return a.followIdentities(serving) })
 	g.Go(func() error { return a.serveHTTP(serving) })
@@ -554,7 +558,7 @@ func (a *Aggregator) openHTTP() error {
 	d := desk{a.ingest, a, protocol.ViaAPI}
 	a.api = api.New(api.Options{
 		Availability: a.model, Fleet: a.fleet, Exceptions: a.ledger, Door: d, Feeds: a.feeds, Enrolment: d, Identities: d, Keys: d, Copies: d, Orders: d, Audit: a.trail.List, Bundle: a.bundles.read,
-		Reservations: a.ingest, Policies: d, Items: a.ingest, Reconciliations: d, Postings: postings{a}, Outcomes: a.ingest.Outcomes,
+		Reservations: a.ingest, Policies: d, Items: a.ingest, Reconciliations: d, Postings: postings{a}, Outcomes: a.ingest.Outcomes, Mending: d,
 		Subscriptions: a.hub, Connectors: connectors{&a.partners, a.feeds, d}, Master: a.ingest.Master(), Certificate: a.ingest.Certificate, Thresholds: a.thresholds, CountNext: a.ingest.CountNext, ATP: a.ingest.ATP, Settled: a.settled, Backups: d, Releases: a.releases, Traces: trace.New(a.ledger, a.afterMerge), Generation: a.ingest.Generation,
 		Group: a.group, Key: a.apiKey, Ready: a.readiness, Metrics: a.metrics, OpenAPI: openapi.Aggregator(), AsyncAPI: protocol.AsyncAPI(),
 		Hosts: a.cfg.HTTP.Hosts, Dev: a.cfg.Dev, Log: a.deps.Log, Now: a.deps.Now,

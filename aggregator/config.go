@@ -36,6 +36,7 @@ type Config struct {
 	OTel      OTelConfig      `toml:"otel"`
 	Webhooks  WebhooksConfig  `toml:"webhooks"`
 	Channels  ChannelsConfig  `toml:"channels"`
+	Sources   []SourceConfig  `toml:"sources"`
 	ERPs      []ERPConfig     `toml:"erp"`
 	OIDC      OIDCConfig      `toml:"oidc"`
 	Identity  IdentityConfig  `toml:"identity"`
@@ -272,7 +273,7 @@ func (c *Config) Check() error {
 	if err := c.checkERPs(); err != nil {
 		return err
 	}
-	if err := c.OIDC.check(); err != nil {
+	if err := errors.Join(c.OIDC.check(), c.checkSources()); err != nil {
 		return err
 	}
 	seen := map[string]bool{}

@@ -164,10 +164,8 @@ func (c *Config) format(f *FeedConfig) (feed.Format, error) {
 func (a *Aggregator) openFeeds() error {
 	var err error
 	a.feeds, err = feed.New(feed.Options{
-		Accept: func(ctx context.Context, o protocol.Origin, events []*protocol.Event, beside feed.Beside) ([]protocol.FeedResult, error) {
-			return a.ingest.AcceptWith(ctx, o, events, beside)
-		},
-		Fact: a.ledger.Fact, EPCIS: a.cfg.epcisOptions(), Now: a.deps.Now,
+		Accept: a.accept,
+		Fact:   a.ledger.Fact, EPCIS: a.cfg.epcisOptions(), Now: a.deps.Now,
 	})
 	if err != nil {
 		return fmt.Errorf("open feeds: %w", err)

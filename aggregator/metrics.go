@@ -47,6 +47,7 @@ func (a *Aggregator) metrics(w http.ResponseWriter, r *http.Request) {
 	a.putLedger(&x)
 	a.putFleet(&x)
 	a.putSafe(&x)
+	a.putMending(&x)
 	a.putBroker(&x)
 	a.putTelemetry(&x)
 	a.putChannels(&x)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -86,6 +87,7 @@ type Options struct {
 	Connectors      Connectors
 	Postings        Postings
 	Outcomes        Outcomes
+	Mending         Mending
 	Master          Master
 	Thresholds      Thresholds
 	ATP             func(ctx context.Context, sku protocol.SKU, loc protocol.StoreID, horizon time.Duration) (protocol.ATP, error)
@@ -133,7 +135,7 @@ const (
 )
 
 func routes() []route {
-	return append(append(channelRoutes(), identityRoutes()...), []route{
+	return append(slices.Concat(channelRoutes(), identityRoutes(), mendingRoutes()), []route{
 		{hotCall, readers, 0, (*API).availability},
 		{"POST /v1/availability/query", readers, protocol.BodyBytesMax, (*API).query},
 		{"GET /v1/availability/changes", readers, 0, (*API).changes},
@@ -188,10 +190,6 @@ func routes() []route {
 		{"GET /v1/releases/offer", "", 0, (*API).releaseOffer},
 		{"GET /v1/releases/{sha256}", "", 0, (*API).releaseProgram},
 		{"GET /v1/audit", deciders, 0, (*API).audit},
-		{"GET /v1/exceptions", deciders, 0, (*API).exceptions},
-		{"GET /v1/exceptions/{id}", deciders, 0, (*API).exception},
-		{"POST /v1/exceptions/{id}/retry", deciders, controlBodyMax, (*API).retry},
-		{"POST /v1/exceptions/{id}/discard", deciders, controlBodyMax, (*API).discard},
 		{"POST /v1/enrollment-tokens", "admin", controlBodyMax, (*API).enrolmentToken},
 		{"POST /v1/enroll", "", controlBodyMax, (*API).enroll},
 		{"GET /healthz", "", 0, (*API).healthz},

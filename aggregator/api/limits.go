@@ -10,6 +10,7 @@ const (
 	pageMax          = 1000
 	controlBodyMax   = 64 << 10
 	noteBytesMax     = 500
+	bulkMax          = 500 // exceptions decided by one call
 	pollWait         = 25 * time.Second
 	changesMax       = 1000
 	streamsMax       = 1000

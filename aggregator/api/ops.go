@@ -62,6 +62,18 @@ func (a *API) exceptions(w http.ResponseWriter, r *http.Request) error {
 			f.Code = v
 		case "store":
 			f.Store = protocol.StoreID(v)
+		case "source":
+			f.Source = v
+		case "since", "until":
+			t, err := timeOf("/"+key, v)
+			if err != nil {
+				return err
+			}
+			if key == "since" {
+				f.Since = t
+			} else {
+				f.Until = t
+			}
 		case "after":
 			f.After = v
 		case "limit":
@@ -71,7 +83,7 @@ func (a *API) exceptions(w http.ResponseWriter, r *http.Request) error {
 			}
 			f.Limit = n
 		default:
-			return invalid("/"+key, "is not a parameter here", "use state, code, store, after or limit")
+			return invalid("/"+key, "is not a parameter here", "use state, code, store, source, since, until, after or limit")
 		}
 	}
 	list, err := a.o.Exceptions.Exceptions(f)

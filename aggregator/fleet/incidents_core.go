@@ -41,6 +41,7 @@ const (
 	CodeERPRefuses      = "erp_refuses"
 	CodePostingsHeld    = "postings_held"
 	CodePostingsParked  = "postings_parked"
+	CodeSourcePaused    = "source_paused"
 )
 
 // Codes lists them all.
@@ -49,7 +50,7 @@ var Codes = []string{
 	CodeSalvaged, CodeSuperseded, CodeUnrecoverable, CodeFramesRefused, CodeTooManyAgents, CodeVersionRefused,
 	CodeDistrusted, CodeQuarantined, CodeCopy, CodeDesired, CodeUpdateFailed, CodeCertExpiring,
 	CodeBackupFailed, CodeBackupOverdue, CodeCloudRestored, CodeCloudRolledBack, CodeRolloutStopped,
-	CodeERPDown, CodeERPRefuses, CodePostingsHeld, CodePostingsParked,
+	CodeERPDown, CodeERPRefuses, CodePostingsHeld, CodePostingsParked, CodeSourcePaused,
 }
 
 // Remedies are what to do first, in one sentence; OPERATIONS.md has the rest.
@@ -83,6 +84,7 @@ var Remedies = map[string]string{
 	CodeERPDown:         "Ask the ERP's keepers whether it runs and is reachable from here; postings go out by themselves when it is.",
 	CodePostingsHeld:    "Wait until the stores have drained, then `POST /v1/postings/resume` with a reason.",
 	CodePostingsParked:  "Look at GET /v1/postings?state=parked: each says why; mend that and retry, or discard with a reason.",
+	CodeSourcePaused:    "Look at what the source sent (GET /v1/exceptions?source=…), have its owner mend it, then `POST /v1/sources/{source}/resume` with a reason.",
 	CodeERPRefuses:      "Read the reason: a password, a right, a module or a location is missing in the ERP or in [[erp]].",
 }
 
@@ -92,7 +94,7 @@ var Remedies = map[string]string{
 var urgencies = map[string]int{
 	CodeDiskLow: 9, CodeUnrecoverable: 9,
 	CodeQuarantined: 8, CodeSalvaged: 8, CodeStuck: 8, CodeDistrusted: 8,
-	CodeFramesRefused: 7, CodeERPRefuses: 7, CodePostingsHeld: 7, CodeVersionRefused: 7, CodeSuperseded: 7,
+	CodeFramesRefused: 7, CodeERPRefuses: 7, CodePostingsHeld: 7, CodeSourcePaused: 7, CodeVersionRefused: 7, CodeSuperseded: 7,
 	CodeStoreOffline: 6, CodeERPDown: 6,
 	CodePOSSilent: 5, CodeFeedSilent: 5,
 	CodeTooManyAgents: 4, CodeCertExpiring: 4, CodeDiskSlow: 3, CodeClockSkew: 3, CodeDesired: 2, CodePostingsParked: 2, CodeUpdateFailed: 2, CodeCopy: 2, CodeNeverSeen: 1,
