@@ -29,6 +29,7 @@ type View struct {
 	Cell    Cell
 	head    ledger.Position
 	anchors []anchor
+	fulls   []anchor // full counts of the location
 	flows   []Flow
 	lineage lineage
 	origins []protocol.Origin
@@ -37,8 +38,12 @@ type View struct {
 
 // View copies a cell for Explain.
 func (e *Engine) View(id ledger.CellID) View {
+	var fulls []anchor
+	for _, f := range e.fulls[e.cells[id].loc] {
+		fulls = append(fulls, f.a)
+	}
 	return View{
-		Cell: e.Cell(id), head: e.cells[id].head, anchors: slices.Clone(e.anchors[id]), flows: e.Flows(id),
+		fulls: fulls, Cell: e.Cell(id), head: e.cells[id].head, anchors: slices.Clone(e.anchors[id]), flows: e.Flows(id),
 		lineage: e.lineage.view(), origins: e.origins[:len(e.origins):len(e.origins)], items: e.items,
 	}
 }
@@ -124,8 +129,9 @@ func (v *View) anchorsThen(read func(ledger.Position) (ledger.Entry, error), ste
 			}
 		}
 	}
-	for _, a := range v.anchors {
-		if chained[a.pos] || (len(steps) > 0 && a.pos >= ledger.Position(steps[len(steps)-1].line.Position)) {
+	taken := map[[16]byte]bool{}
+	for _, a := range append(slices.Clone(v.anchors), v.fulls...) {
+		if taken[a.group] || chained[a.pos] || (len(steps) > 0 && a.pos >= ledger.Position(steps[len(steps)-1].line.Position)) {
 			continue
 		}
 		en, err := read(a.pos)
@@ -133,6 +139,8 @@ func (v *View) anchorsThen(read func(ledger.Position) (ledger.Entry, error), ste
 			return nil, fmt.Errorf("explain: read anchor %d: %w", a.pos, err)
 		}
 		if (q.KnownUS == 0 || en.MergedUS <= q.KnownUS) && (q.AtUS == 0 || a.countedUS <= q.AtUS) {
+			taken[a.group] = true
+			a.qty, a.parts = 0, 1 // it does not name the cell; what other parts of its session found stands in the chain
 			out, _ = addAnchor(out, a)
 		}
 	}
