@@ -81,6 +81,8 @@ type Aggregator struct {
 	accounts *account.Book
 	trail    *audit.Trail
 	drift    atomic.Int64 // rows that wait for a person
+	parked   atomic.Int64 // postings that do
+	strays   refusedLogins
 	book     *identity.Book
 	ca       *identity.CA     // nil: tokens only
 	server   *identity.Server // of ca
@@ -93,6 +95,7 @@ type Aggregator struct {
 	broker   *broker.Broker
 	bundles  bundles
 	releases *release.Rollouts
+	tracer   *trace.Tracer
 	otel     *telemetry.Exporter // nil: nobody is told
 	refusals refusals
 	api      *api.API
@@ -556,10 +559,11 @@ func (a *Aggregator) openHTTP() error {
 		a.httpTLS.NextProtos = []string{"http/1.1"} // what front reads
 	}
 	d := desk{a.ingest, a, protocol.ViaAPI}
+	a.tracer = trace.New(a.ledger, a.afterMerge)
 	a.api = api.New(api.Options{
 		Availability: a.model, Fleet: a.fleet, Exceptions: a.ledger, Door: d, Feeds: a.feeds, Enrolment: d, Identities: d, Keys: d, Copies: d, Orders: d, Audit: a.trail.List, Bundle: a.bundles.read,
-		Reservations: a.ingest, Policies: d, Items: a.ingest, Reconciliations: d, Postings: postings{a}, Outcomes: a.ingest.Outcomes, Mending: d,
-		Subscriptions: a.hub, Connectors: connectors{&a.partners, a.feeds, d}, Master: a.ingest.Master(), Certificate: a.ingest.Certificate, Thresholds: a.thresholds, CountNext: a.ingest.CountNext, ATP: a.ingest.ATP, Settled: a.settled, Backups: d, Releases: a.releases, Traces: trace.New(a.ledger, a.afterMerge), Generation: a.ingest.Generation,
+		Reservations: a.ingest, Decide: d.DecideReservation, Policies: d, Items: d, Reconciliations: d, Postings: postings{a, d}, Outcomes: a.ingest.Outcomes, Mending: d,
+		Subscriptions: subscriptions{a.hub, d}, Connectors: connectors{&a.partners, a.feeds, d}, Master: a.ingest.Master(), Certificate: a.ingest.Certificate, Thresholds: a.thresholds, CountNext: a.ingest.CountNext, ATP: a.ingest.ATP, Settled: a.settled, Backups: d, Releases: releases{a.releases, d}, Traces: a.tracer, Generation: a.ingest.Generation,
 		Group: a.group, Key: a.apiKey, Ready: a.readiness, Metrics: a.metrics, OpenAPI: openapi.Aggregator(), AsyncAPI: protocol.AsyncAPI(),
 		Hosts: a.cfg.HTTP.Hosts, Dev: a.cfg.Dev, Log: a.deps.Log, Now: a.deps.Now,
 		Busy: func(err error) bool { return errors.Is(err, ingest.ErrBusy) || errors.Is(err, ingest.ErrStopped) },

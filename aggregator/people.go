@@ -52,7 +52,9 @@ func (p people) began(ctx context.Context, name, by, from string) {
 func (p people) Login(ctx context.Context, name, password, from string) (string, time.Time, error) {
 	s, until, err := p.a.accounts.Login(ctx, name, password, from)
 	if err != nil {
-		return "", until, refused(err)
+		err = refused(err)
+		p.away(ctx, name, account.ByPassword, from, err)
+		return "", until, err
 	}
 	p.began(ctx, name, account.ByPassword, from)
 	return s, until, nil
@@ -63,7 +65,9 @@ func (p people) Login(ctx context.Context, name, password, from string) (string,
 func (p people) LoginKey(ctx context.Context, key, from string) (string, time.Time, error) {
 	role, name, err := p.a.keys.CheckKey(key)
 	if err != nil || role != credential.RoleOps && role != credential.RoleAdmin {
-		return "", time.Time{}, protocol.NewProblem(http.StatusUnauthorized, "login_refused", "Not logged in", "No such key, or it has neither the role ops nor admin.", "")
+		err = protocol.NewProblem(http.StatusUnauthorized, "login_refused", "Not logged in", "No such key, or it has neither the role ops nor admin.", "")
+		p.away(ctx, "", account.ByKey, from, err)
+		return "", time.Time{}, err
 	}
 	s, until, err := p.a.accounts.Admit(account.Person{Name: "key:" + name, Role: account.Role(role), By: account.ByKey})
 	if err != nil {
@@ -105,7 +109,9 @@ func (d oidcDoor) Begin(ctx context.Context, next string) (to, state string, err
 func (d oidcDoor) End(ctx context.Context, state, cookie, code string) (session string, until time.Time, next string, err error) {
 	w, next, err := d.o.End(ctx, state, cookie, code)
 	if err != nil {
-		return "", until, "", d.told(err)
+		err = d.told(err)
+		d.away(ctx, "", account.ByOIDC, "", err)
+		return "", until, "", err
 	}
 	if session, until, err = d.a.accounts.Admit(w); err != nil {
 		return "", until, "", err
@@ -206,6 +212,7 @@ func (a *Aggregator) followHouse(ctx context.Context) error {
 			}
 			counted = now
 		}
+		desk{a.ingest, a, protocol.ViaUI}.sumLogins(ctx)
 		select {
 		case <-ctx.Done():
 			return nil

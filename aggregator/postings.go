@@ -141,8 +141,9 @@ func (a *Aggregator) watchERP(e *erp) func(context.Context) {
 
 // wordPostings raises and closes what a person must decide of postings.
 func (a *Aggregator) wordPostings(all []posting.Standing) {
-	held, parked := "", ""
+	held, parked, waiting := "", "", 0
 	for i := range all {
+		waiting += all[i].Parked
 		if all[i].Held {
 			held = "The ledger was restored: nothing is posted to ERPs until it is known what they have already."
 		}
@@ -153,6 +154,7 @@ func (a *Aggregator) wordPostings(all []posting.Standing) {
 	if parked != "" {
 		parked = "Postings are parked: " + strings.TrimSpace(parked)
 	}
+	a.parked.Store(int64(waiting))
 	a.fleet.Chain(fleet.CodePostingsHeld, held)
 	a.fleet.Chain(fleet.CodePostingsParked, parked)
 }
@@ -313,8 +315,11 @@ func (a *Aggregator) standings(ctx context.Context) ([]protocol.PostingStanding,
 	return out, nil
 }
 
-// postings is what the API asks.
-type postings struct{ a *Aggregator }
+// postings is what the API and the UI ask. What people decide is recorded.
+type postings struct {
+	a *Aggregator
+	d desk
+}
 
 // Postings lists documents with what the senders know of their attempts.
 func (p postings) Postings(ctx context.Context, f posting.Filter) ([]protocol.Posting, error) {
@@ -348,17 +353,42 @@ func (p postings) PostingsOf(ctx context.Context, id protocol.EventID) ([]protoc
 
 // RetryPosting makes a parked document due again.
 func (p postings) RetryPosting(ctx context.Context, id, who string) (protocol.Posting, error) {
-	return p.a.ingest.RetryPosting(ctx, id, who)
+	before := p.state(ctx, id)
+	x, err := p.a.ingest.RetryPosting(ctx, id, who)
+	p.d.record(ctx, who, "posting.retry", id, "", before, stateOfPosting(x), err)
+	return x, err
 }
 
 // DiscardPosting settles one without its ERP.
 func (p postings) DiscardPosting(ctx context.Context, id, who, note string) (protocol.Posting, error) {
-	return p.a.ingest.DiscardPosting(ctx, id, who, note)
+	before := p.state(ctx, id)
+	x, err := p.a.ingest.DiscardPosting(ctx, id, who, note)
+	p.d.record(ctx, who, "posting.discard", id, note, before, stateOfPosting(x), err)
+	return x, err
 }
 
 // ResumePostings has posting go on after a restore.
 func (p postings) ResumePostings(ctx context.Context, who, note string) error {
-	return p.a.ingest.ResumePostings(ctx, who, note)
+	err := p.a.ingest.ResumePostings(ctx, who, note)
+	p.d.record(ctx, who, "posting.resume", strings.Join(p.a.erpNames(), ", "), note, nil, nil, err)
+	return err
+}
+
+// state is what the trail tells of a document.
+func (p postings) state(ctx context.Context, id string) any {
+	x, err := p.a.ingest.Posting(ctx, id)
+	if err != nil {
+		return nil
+	}
+	return stateOfPosting(x)
+}
+
+func stateOfPosting(x protocol.Posting) any {
+	return struct {
+		State  protocol.PostingState `json:"state"`
+		Code   string                `json:"code,omitempty"`
+		Reason string                `json:"reason,omitempty"`
+	}{x.State, x.Code, x.Reason}
 }
 
 // Standings sums the queues up.

@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"tillwire/aggregator/merge"
+	"tillwire/aggregator/reserve"
 	"tillwire/protocol"
 	"tillwire/store/ledger"
 )
@@ -80,6 +81,7 @@ type Options struct {
 	Audit           func(f protocol.AuditFilter) []protocol.AuditEntry // newest first
 	Generation      func() uint64                                      // of the cloud, told in every answer
 	Reservations    Reservations
+	Decide          func(ctx context.Context, id string, what reserve.Command, ttlS int64, note, who string) (protocol.Reservation, error) // Command, recorded
 	Policies        Policies
 	Items           Items
 	Reconciliations Reconciliations
@@ -308,7 +310,7 @@ func (a *API) admit(w http.ResponseWriter, req *http.Request, r *route) *protoco
 			return p
 		}
 		if req.Method != http.MethodGet {
-			*req = *req.WithContext(context.WithValue(req.Context(), callerKey{}, name))
+			*req = *req.WithContext(context.WithValue(req.Context(), callerKey{}, caller{name, role}))
 		}
 	}
 	if r.body > 0 && req.ContentLength != 0 {
@@ -319,12 +321,22 @@ func (a *API) admit(w http.ResponseWriter, req *http.Request, r *route) *protoco
 
 type callerKey struct{}
 
+// caller is whose key a write came with.
+type caller struct{ name, role string }
+
 // who is the caller of a write, for audits.
 func who(r *http.Request) string {
-	if name, ok := r.Context().Value(callerKey{}).(string); ok {
-		return name
+	if c, ok := r.Context().Value(callerKey{}).(caller); ok {
+		return c.name
 	}
 	return "dev"
+}
+
+// decides tells that the caller's key is one that people and their scripts decide
+// with, and not that of a channel.
+func decides(r *http.Request) bool {
+	c, ok := r.Context().Value(callerKey{}).(caller)
+	return ok && allowed(deciders, c.role)
 }
 
 func (a *API) caller(req *http.Request) (role, name string, p *protocol.Problem) {

@@ -14,7 +14,7 @@ type Connectors interface {
 	// Deliver takes what a system posts. Its signature is the only credential.
 	Deliver(ctx context.Context, connector string, h http.Header, body []byte) (protocol.WebhookReceipt, error)
 	LettersOf(connector string) ([]protocol.DeadLetter, error)
-	DecideLetter(ctx context.Context, connector, letter string, retry bool) (protocol.DeadLetter, error)
+	DecideLetter(ctx context.Context, connector, letter string, retry bool, who string) (protocol.DeadLetter, error)
 	Divergences(connector string) ([]protocol.Divergence, error)
 	// ReplayFeed has a watched folder read again what was written since a time.
 	ReplayFeed(ctx context.Context, name string, from time.Time, who string) (files int, err error)
@@ -93,11 +93,10 @@ func (a *API) discardLetter(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) decideLetter(w http.ResponseWriter, r *http.Request, retry bool) error {
-	d, err := a.o.Connectors.DecideLetter(r.Context(), r.PathValue("name"), r.PathValue("letter"), retry)
+	d, err := a.o.Connectors.DecideLetter(r.Context(), r.PathValue("name"), r.PathValue("letter"), retry, who(r))
 	if err != nil {
 		return err
 	}
-	a.o.Log.Info().Str("who", who(r)).Str("connector", r.PathValue("name")).Str("letter", d.ID).Bool("retry", retry).Msg("dead letter decided")
 	return reply(w, http.StatusOK, d)
 }
 

@@ -132,7 +132,13 @@ func (a *API) extend(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) command(w http.ResponseWriter, r *http.Request, what reserve.Command, ttlS int64) error {
-	answer, err := a.o.Reservations.Command(r.Context(), r.PathValue("id"), what, ttlS)
+	id, do := r.PathValue("id"), a.o.Reservations.Command
+	if decides(r) {
+		do = func(ctx context.Context, id string, what reserve.Command, ttlS int64) (protocol.Reservation, error) {
+			return a.o.Decide(ctx, id, what, ttlS, "", who(r))
+		}
+	}
+	answer, err := do(r.Context(), id, what, ttlS)
 	if err != nil {
 		return err
 	}

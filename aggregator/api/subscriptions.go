@@ -13,13 +13,13 @@ type Subscriptions interface {
 	Create(ctx context.Context, r *protocol.SubscriptionRequest, who string) (protocol.Subscription, error)
 	List() []protocol.Subscription
 	Get(id string) (protocol.Subscription, error)
-	Delete(ctx context.Context, id string) error
-	Test(ctx context.Context, id string) (protocol.SubscriptionTest, error)
-	Rotate(ctx context.Context, id string, overlap time.Duration) (protocol.Subscription, error)
-	Resume(ctx context.Context, id string) (protocol.Subscription, error)
-	Replay(ctx context.Context, id string, from time.Time, position uint64) (protocol.Subscription, error)
+	Delete(ctx context.Context, id, who string) error
+	Test(ctx context.Context, id, who string) (protocol.SubscriptionTest, error)
+	Rotate(ctx context.Context, id string, overlap time.Duration, who string) (protocol.Subscription, error)
+	Resume(ctx context.Context, id, who string) (protocol.Subscription, error)
+	Replay(ctx context.Context, id string, from time.Time, position uint64, who string) (protocol.Subscription, error)
 	DeadLetters(id string) ([]protocol.DeadLetter, error)
-	DecideDeadLetter(ctx context.Context, id, letter string, retry bool) (protocol.DeadLetter, error)
+	DecideDeadLetter(ctx context.Context, id, letter string, retry bool, who string) (protocol.DeadLetter, error)
 }
 
 func (a *API) subscribe(w http.ResponseWriter, r *http.Request) error {
@@ -35,7 +35,6 @@ func (a *API) subscribe(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	a.o.Log.Info().Str("who", who(r)).Str("subscription", s.ID).Msg("webhook subscribed")
 	return reply(w, http.StatusCreated, s)
 }
 
@@ -54,17 +53,16 @@ func (a *API) subscription(w http.ResponseWriter, r *http.Request) error {
 func (a *API) unsubscribe(w http.ResponseWriter, r *http.Request) error {
 	s, err := a.o.Subscriptions.Get(r.PathValue("id"))
 	if err == nil {
-		err = a.o.Subscriptions.Delete(r.Context(), s.ID)
+		err = a.o.Subscriptions.Delete(r.Context(), s.ID, who(r))
 	}
 	if err != nil {
 		return err
 	}
-	a.o.Log.Info().Str("who", who(r)).Str("subscription", s.ID).Msg("webhook unsubscribed")
 	return reply(w, http.StatusOK, s)
 }
 
 func (a *API) testSubscription(w http.ResponseWriter, r *http.Request) error {
-	out, err := a.o.Subscriptions.Test(r.Context(), r.PathValue("id"))
+	out, err := a.o.Subscriptions.Test(r.Context(), r.PathValue("id"), who(r))
 	if err != nil {
 		return err
 	}
@@ -87,16 +85,15 @@ func (a *API) rotateSubscription(w http.ResponseWriter, r *http.Request) error {
 		}
 		overlap = time.Duration(*req.OverlapS) * time.Second
 	}
-	s, err := a.o.Subscriptions.Rotate(r.Context(), r.PathValue("id"), overlap)
+	s, err := a.o.Subscriptions.Rotate(r.Context(), r.PathValue("id"), overlap, who(r))
 	if err != nil {
 		return err
 	}
-	a.o.Log.Info().Str("who", who(r)).Str("subscription", s.ID).Msg("webhook secret rotated")
 	return reply(w, http.StatusOK, s)
 }
 
 func (a *API) resumeSubscription(w http.ResponseWriter, r *http.Request) error {
-	s, err := a.o.Subscriptions.Resume(r.Context(), r.PathValue("id"))
+	s, err := a.o.Subscriptions.Resume(r.Context(), r.PathValue("id"), who(r))
 	if err != nil {
 		return err
 	}
@@ -118,11 +115,10 @@ func (a *API) replaySubscription(w http.ResponseWriter, r *http.Request) error {
 	if req.Position != nil {
 		position = *req.Position
 	}
-	s, err := a.o.Subscriptions.Replay(r.Context(), r.PathValue("id"), req.From, position)
+	s, err := a.o.Subscriptions.Replay(r.Context(), r.PathValue("id"), req.From, position, who(r))
 	if err != nil {
 		return err
 	}
-	a.o.Log.Info().Str("who", who(r)).Str("subscription", s.ID).Msg("webhook replay")
 	return reply(w, http.StatusAccepted, s)
 }
 
@@ -143,10 +139,9 @@ func (a *API) discardDeadLetter(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) decideDeadLetter(w http.ResponseWriter, r *http.Request, retry bool) error {
-	d, err := a.o.Subscriptions.DecideDeadLetter(r.Context(), r.PathValue("id"), r.PathValue("letter"), retry)
+	d, err := a.o.Subscriptions.DecideDeadLetter(r.Context(), r.PathValue("id"), r.PathValue("letter"), retry, who(r))
 	if err != nil {
 		return err
 	}
-	a.o.Log.Info().Str("who", who(r)).Str("subscription", r.PathValue("id")).Str("letter", d.ID).Bool("retry", retry).Msg("dead letter decided")
 	return reply(w, http.StatusOK, d)
 }

@@ -51,6 +51,9 @@ func ParseClass(s string) (Class, bool) {
 	return Class(i + 1), i >= 0
 }
 
+// Classes lists the names.
+func Classes() []string { return slices.Clone(classNames[1:]) }
+
 // ranks order a store's documents of one day: goods come in before they go out, so
 // that an ERP which minds sees no more negative stock than the store had.
 var ranks = [classLimit]uint8{

@@ -31,6 +31,7 @@ type demo struct {
 	exc    []protocol.Exception
 	frozen bool
 	desk   *demoDesk
+	flow   *demoFlow
 }
 
 var (
@@ -40,6 +41,7 @@ var (
 
 func newDemo(n int) *demo {
 	d := &demo{r: rand.New(rand.NewPCG(7, 7)), rev: 1, wake: make(chan struct{}), desk: newDemoDesk()}
+	d.flow = newDemoFlow(d.desk)
 	now := time.Now().UnixMicro()
 	for i := range n {
 		t := protocol.Tile{
@@ -372,6 +374,7 @@ func (d *demo) options() Options {
 		Acknowledge: func(_ context.Context, id, _ string) bool { return d.acknowledge(id) },
 	}
 	d.desk.into(&o)
+	d.flow.into(&o)
 	return o
 }
 

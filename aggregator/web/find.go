@@ -10,14 +10,14 @@ import (
 
 // found is one thing that a search may mean.
 type found struct {
-	Kind string `json:"kind"` // store, article, page, reservation
+	Kind string `json:"kind"` // store, article, page, reservation, trace
 	Name string `json:"name"`
 	Hint string `json:"hint"`
 	Href string `json:"href"`
 }
 
 // look finds stores, articles, pages and a reservation by what was typed, the
-// likeliest first.
+// likeliest first; the way of a document of such an id is offered last.
 func (w *Web) look(r *http.Request, q string) (out []found) {
 	low := strings.ToLower(q)
 	add := func(list *[]found, f found) {
@@ -49,6 +49,10 @@ func (w *Web) look(r *http.Request, q string) (out []found) {
 			exact = append(exact, found{"reservation", x.ReservationID, string(x.State), "/reservations/" + url.PathEscape(q)})
 		}
 	}
+	var ways []found
+	if w.opts.Trace != nil && len(q) >= traceIDMin && !strings.Contains(q, " ") {
+		ways = []found{{"trace", q, "follow a document, order or hold of this id", "/trace?id=" + url.QueryEscape(q)}}
+	}
 	if w.opts.Search != nil {
 		prefix := q
 		if sku, err := protocol.NormalizeSKU(q); err == nil {
@@ -64,7 +68,7 @@ func (w *Web) look(r *http.Request, q string) (out []found) {
 	}
 	out = append(exact, stores...)
 	out = append(out, pages...)
-	return append(out, articles...)
+	return append(append(out, articles...), ways...)
 }
 
 func (w *Web) findSome(rw http.ResponseWriter, r *http.Request) error {
@@ -86,7 +90,11 @@ func (w *Web) find(rw http.ResponseWriter, r *http.Request) error {
 	if d.Input != "" {
 		d.Found = w.look(r, d.Input)
 	}
-	if len(d.Found) == 1 || len(d.Found) > 0 && strings.EqualFold(strings.Fields(d.Found[0].Name)[0], d.Input) {
+	n := len(d.Found)
+	if n > 1 && d.Found[n-1].Kind == "trace" { // always offered, seldom meant
+		n--
+	}
+	if n == 1 || len(d.Found) > 0 && strings.EqualFold(strings.Fields(d.Found[0].Name)[0], d.Input) {
 		http.Redirect(rw, r, d.Found[0].Href, http.StatusSeeOther)
 		return nil
 	}

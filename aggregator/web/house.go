@@ -72,6 +72,8 @@ func objectPage(e *protocol.AuditEntry) string {
 		return "/reservations/" + e.Object
 	case "policy":
 		return "/policies/" + e.Object
+	case "posting", "connector", "subscription", "release", "item":
+		return flowPage(area, e)
 	case "agent":
 		return "/stores/" + store
 	case "reconciliation":
@@ -85,7 +87,7 @@ func objectPage(e *protocol.AuditEntry) string {
 func (w *Web) auditData(r *http.Request, limit int) *auditData {
 	d := &auditData{listing: w.listing(r, "/audit")}
 	f := protocol.AuditFilter{
-		Action: d.field("action", "Area", "", "account", "agent", "backup", "credential", "enrolment", "exception", "incident", "policy", "reconciliation", "reservation", "session"),
+		Action: d.field("action", "Area", "", "account", "agent", "backup", "connector", "credential", "enrolment", "exception", "incident", "item", "policy", "posting", "reconciliation", "release", "reservation", "session", "subscription"),
 		Who:    d.field("who", "Who", "ann"), Object: d.field("object", "Done to", "S0042"), Limit: limit + 1,
 	}
 	f.Before, _ = strconv.ParseUint(d.query.Get("after"), 10, 64)

@@ -31,5 +31,9 @@ const (
 	historyShown      = 20
 	countNextShown    = 25
 	foundPerKind      = 6
+	traceIDMin        = 4  // a shorter text is in too many documents
+	lettersShown      = 50 // dead letters of a connector
+	divergencesShown  = 100
+	driftFieldsShown  = 50
 	explainSteps      = 200 // moments that the slider through time stops at
 )

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 
 	"tillwire/protocol"
@@ -140,8 +139,7 @@ func page[T any](l *listing, list []T, size int, id func(*T) string) []T {
 // show renders a page, or only what of it changes where the page asks for that.
 func (w *Web) show(rw http.ResponseWriter, r *http.Request, name, title string, data any) error {
 	if r.Header.Get("X-Tillwire") == "part" {
-		rw.Header().Set("X-Tillwire-Open", strconv.Itoa(w.openCount())) // for the navigation, which is no part of it
-		rw.Header().Set("X-Tillwire-Drift", strconv.Itoa(w.openDrift()))
+		rw.Header().Set("X-Tillwire-Counts", w.counts(r)) // for the navigation, which is no part of it
 		return w.render(rw, r, name+"-part", data)
 	}
 	f := w.frame(r, name, title)

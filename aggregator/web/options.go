@@ -144,6 +144,12 @@ type Options struct {
 	Discard    func(ctx context.Context, id, who, note string) error
 
 	Reservations    Reservations
+	Postings        Postings
+	Parked          func() int // postings that wait for a person
+	Connectors      Connectors
+	Subscriptions   Subscriptions
+	Trace           func(ctx context.Context, q protocol.TraceQuery) (*protocol.Trace, error)
+	Releases        Releases
 	Reconciliations Reconciliations
 	OpenDrift       func() int // rows of drift that wait for a person
 	Orders          Orders

@@ -37,7 +37,7 @@ type frame struct {
 }
 
 // within says under which page of the navigation a page stands.
-var within = map[string]string{"reservation": "reservations", "policy": "policies", "item": "items", "agent": "fleet", "store": "fleet"}
+var within = map[string]string{"reservation": "reservations", "policy": "policies", "item": "items", "agent": "fleet", "store": "fleet", "posting": "postings", "connector": "channels", "subscription": "channels"}
 
 func (w *Web) frame(r *http.Request, page, title string) *frame {
 	f := &frame{Title: title, Page: page, Dev: w.opts.Dev, Version: w.opts.Version, Person: person(r), Query: query(r, "q")}
@@ -159,6 +159,9 @@ func parseTemplates(w *Web) (*template.Template, error) {
 		"plural":   plural,
 		"join":     strings.Join,
 		"open":     openReservation,
+		"percent":  func(share float64) string { return strconv.FormatFloat(100*share, 'f', 1, 64) + " %" },
+		"seconds":  func(s float64) string { return lasted(int64(s * 1000)) },
+		"letters":  makeLetters,
 		"policy":   makePolicyForm,
 		"pair":     func(name, value string) pair { return pair{name, value} },
 		"sourcings": func() []string {

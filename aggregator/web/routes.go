@@ -14,7 +14,7 @@ type route struct {
 }
 
 // routes lists all that asks for a person. Login, logout and static files do not.
-func routes() []route { return append(watchRoutes(), deskRoutes()...) }
+func routes() []route { return append(append(watchRoutes(), flowRoutes()...), deskRoutes()...) }
 
 // watchRoutes are of the pages that are looked at all day.
 func watchRoutes() []route {
@@ -52,6 +52,46 @@ func watchRoutes() []route {
 		{"POST /ui/exceptions/{id}/discard", Ops, (*Web).discard, parked},
 
 		{"GET /", Viewer, (*Web).nowhere, nil},
+	}
+}
+
+// flowRoutes are of the pages that follow goods to and from other systems.
+func flowRoutes() []route {
+	var (
+		posted   = func(o *Options) bool { return o.Postings != nil }
+		partners = func(o *Options) bool { return o.Connectors != nil && o.Subscriptions != nil }
+		traced   = func(o *Options) bool { return o.Trace != nil }
+		released = func(o *Options) bool { return o.Releases != nil }
+	)
+	return []route{
+		{"GET /postings", Viewer, (*Web).postingsPage, posted},
+		{"GET /postings.csv", Viewer, (*Web).postingsCSV, posted},
+		{"GET /postings/{id}", Viewer, (*Web).postingPage, posted},
+		{"POST /ui/postings/resume", Ops, (*Web).resumePostings, posted},
+		{"POST /ui/postings/{id}/retry", Ops, (*Web).retryPosting, posted},
+		{"POST /ui/postings/{id}/discard", Ops, (*Web).discardPosting, posted},
+
+		{"GET /channels", Viewer, (*Web).channelsPage, partners},
+		{"GET /channels.csv", Viewer, (*Web).channelsCSV, partners},
+		{"GET /channels/{name}", Viewer, (*Web).connectorPage, partners},
+		{"POST /ui/channels/{name}/letters/{letter}/{what}", Ops, (*Web).decideLetter, partners},
+		{"GET /subscriptions/{id}", Viewer, (*Web).subscriptionPage, partners},
+		{"POST /ui/subscriptions", Admin, (*Web).subscribe, partners},
+		{"POST /ui/subscriptions/{id}/test", Admin, (*Web).testSubscription, partners},
+		{"POST /ui/subscriptions/{id}/rotate", Admin, (*Web).rotateSubscription, partners},
+		{"POST /ui/subscriptions/{id}/resume", Admin, (*Web).resumeSubscription, partners},
+		{"POST /ui/subscriptions/{id}/replay", Admin, (*Web).replaySubscription, partners},
+		{"POST /ui/subscriptions/{id}/delete", Admin, (*Web).unsubscribe, partners},
+		{"POST /ui/subscriptions/{id}/letters/{letter}/{what}", Ops, (*Web).decideDeadLetter, partners},
+
+		{"GET /trace", Viewer, (*Web).tracePage, traced},
+		{"GET /trace.csv", Viewer, (*Web).traceCSV, traced},
+
+		{"GET /releases", Viewer, (*Web).releasesPage, released},
+		{"GET /releases.csv", Viewer, (*Web).releasesCSV, released},
+		{"POST /ui/releases/rollout", Admin, (*Web).setRollout, released},
+		{"POST /ui/releases/pause", Admin, (*Web).pauseRollout, released},
+		{"POST /ui/releases/go-on", Admin, (*Web).goOnRollout, released},
 	}
 }
 

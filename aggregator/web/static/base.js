@@ -10,7 +10,7 @@ export async function fragment(url, signal, what = "1") {
   const r = await fetch(url, { signal, headers: { "X-Tillwire": what } });
   if (r.status === 401) { location.assign("/login?next=" + encodeURIComponent(location.pathname + location.search)); }
   if (!r.ok) throw Object.assign(new Error(`${r.status}`), { status: r.status });
-  for (const [id, h] of [["n-open", "X-Tillwire-Open"], ["n-drift", "X-Tillwire-Drift"]]) { const n = r.headers.get(h), e = $(id); if (n !== null && e) { e.textContent = num.format(n); e.hidden = n === "0"; } }
+  for (const c of (r.headers.get("X-Tillwire-Counts") ?? "").split(",")) { const [id, n] = c.split("="), e = $(id); if (e) { e.textContent = num.format(n); e.hidden = n === "0"; } }
   const t = document.createElement("template");
   t.innerHTML = policy.createHTML(await r.text());
   times(t.content);
@@ -91,7 +91,7 @@ addEventListener("keydown", (e) => {
   if (typing(e)) return;
   if (e.key === "/") { e.preventDefault(); search()?.focus(); search()?.select(); }
   if (e.key === "?") { e.preventDefault(); $("keys")?.showModal(); }
-  const to = going && { f: "/", a: "/availability", r: "/reservations", e: "/exceptions", d: "/reconciliation", u: "/audit" }[e.key];
+  const to = going && { f: "/", a: "/availability", r: "/reservations", e: "/exceptions", d: "/reconciliation", p: "/postings", c: "/channels", t: "/trace", u: "/audit" }[e.key];
   clearTimeout(going); going = e.key === "g" ? setTimeout(() => { going = 0; }, 1200) : 0;
   if (to && document.querySelector(`#rail a[href="${to}"]`)) { e.preventDefault(); e.stopImmediatePropagation(); location.assign(to); }
 }, true);

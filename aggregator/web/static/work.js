@@ -25,7 +25,7 @@ function stale() {
 // reading tells that a change now would pull something from under the reader's hand.
 function reading() {
   const a = document.activeElement;
-  return document.hidden || $("act").open || !getSelection().isCollapsed || (part.contains(a) && a.matches("input, select, textarea"));
+  return document.hidden || $("act").open || !getSelection().isCollapsed || (part.contains(a) && a.matches("input, select, textarea")) || part.querySelector("form[data-dirty]");
 }
 
 export async function refresh(force) {
@@ -96,6 +96,7 @@ dialog.addEventListener("close", async () => {
   try {
     const m = await post(d.act + ($("act-name") ? encodeURIComponent($("act-name").value.trim()) : ""), { [d.key ?? "note"]: note.value.trim() });
     toast(m.say ?? "Done.");
+    if (m.to) return location.assign(m.to); // what it was about is gone
   } catch (x) { toast(x.message, true); }
   note.value = ""; b.disabled = false;
   if (part) await refresh(true); else location.reload();
@@ -109,7 +110,8 @@ document.addEventListener("change", async (e) => {
   s.blur(); refresh(true);
 });
 
-// --- forms
+// --- forms: what somebody has begun to fill in is not taken away
+document.addEventListener("input", (e) => { const f = e.target.closest("form[data-post]"); if (f) f.dataset.dirty = ""; });
 document.addEventListener("submit", async (e) => {
   const f = e.target.closest("form[data-post]");
   if (!f) return;
@@ -119,6 +121,7 @@ document.addEventListener("submit", async (e) => {
   try {
     const m = await post(f.dataset.post, Object.fromEntries(new FormData(f)));
     toast(m.say ?? "Saved.");
+    delete f.dataset.dirty;
     const shown = f.querySelector(".shown");
     if (shown) { shown.hidden = false; shown.querySelector("pre").textContent = m.show; shown.querySelector(".hint").textContent = m.note; } else if (f.closest(".fold-form") || !f.closest("[data-live]")) f.reset();
     if (part) refresh(true); else location.reload();
