@@ -3,6 +3,7 @@ package web
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -35,7 +36,7 @@ type channelsData struct {
 type connectorRow struct {
 	protocol.Connector
 	Bad   bool
-	Words string // what is wrong, or that nothing is
+	Words string // what is wrong; "": nothing is
 }
 
 type hookRow struct {
@@ -50,7 +51,7 @@ type sourceRow struct {
 	Bad  bool
 }
 
-// connectorWords says what is wrong, the worst first.
+// connectorWords says what is wrong, the worst first; "": nothing is.
 func connectorWords(c *protocol.Connector) (words string, bad bool) {
 	switch {
 	case c.State == protocol.ConnectorStopped || c.State == protocol.ConnectorFailing:
@@ -64,9 +65,9 @@ func connectorWords(c *protocol.Connector) (words string, bad bool) {
 	case len(c.Drift) > 0:
 		return plural(len(c.Drift), "field", "fields") + " came that its contract, as we know it, does not have", false
 	case c.State == protocol.ConnectorStarting:
-		return "starting", false
+		return "it has not spoken yet", false
 	}
-	return "works", false
+	return "", false
 }
 
 func makeConnectorRow(c *protocol.Connector) connectorRow {
@@ -187,13 +188,13 @@ func (w *Web) connectorPage(rw http.ResponseWriter, r *http.Request) error {
 	}
 	d.Fields = first(d.Drift, driftFieldsShown)
 	letters, err := w.opts.Connectors.LettersOf(name)
-	if err != nil {
+	if err != nil && !unknown(err) {
 		return w.decided("letters", err)
 	}
 	d.Letters = first(letters, lettersShown)
 	d.LettersMore = len(letters) - len(d.Letters)
 	apart, err := w.opts.Connectors.Divergences(name)
-	if err != nil {
+	if err != nil && !unknown(err) {
 		return w.decided("divergences", err)
 	}
 	d.Apart = first(apart, divergencesShown)
@@ -202,6 +203,13 @@ func (w *Web) connectorPage(rw http.ResponseWriter, r *http.Request) error {
 		d.Who = w.opts.Audit(protocol.AuditFilter{Action: "connector", Object: name, Limit: historyShown})
 	}
 	return w.show(rw, r, "connector", name, d)
+}
+
+// unknown tells that a connector keeps no such list: one that only comes in has its
+// documents parked as exceptions.
+func unknown(err error) bool {
+	var p *protocol.Problem
+	return errors.As(err, &p) && p.Status == http.StatusNotFound
 }
 
 func first[T any](list []T, n int) []T { return list[:min(len(list), n)] }

@@ -188,6 +188,9 @@ func (d *demo) status(t *protocol.Tile) protocol.StoreStatus {
 		Registers:     []protocol.RegisterSeen{{Register: "R01", LastUS: pos.UnixMicro()}, {Register: "R02", LastUS: pos.Add(-time.Minute).UnixMicro()}, {Register: "R03", LastUS: pos.Add(-3 * time.Hour).UnixMicro()}},
 		DiskFreeBytes: 61 << 30, JournalBytes: 48 << 20, FsyncP99US: 4180, AgentVersion: t.Version, UptimeS: 864_000, Counters: map[string]uint64{"duplicates_answered": 12, "pan_masked": 1}, Incidents: s.Incidents,
 	}}
+	if slices.Contains(t.Codes, "update_failed") {
+		s.Agents[0].Update = &protocol.UpdateState{State: protocol.UpdateFailed, Wanted: "1.9.0", Reason: "it did not answer within 60 s after the change; 1.8.2 runs again"}
+	}
 	return s
 }
 

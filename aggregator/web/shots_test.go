@@ -203,6 +203,7 @@ func (b *browser) fitsNarrow(page string) {
 
 func TestPagesInARealBrowser(t *testing.T) {
 	d := newDemo(400)
+	d.tiles[11].Codes, d.tiles[390].Source, d.tiles[390].Store = []string{"update_failed"}, true, "wms"
 	b := newBrowser(t, serve(t, d))
 	pages := []struct{ name, path, ready string }{
 		{"fleet", "/", `document.getElementById("live").textContent === "live" && !!document.querySelector(".side .uplot")`},

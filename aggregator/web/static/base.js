@@ -49,11 +49,12 @@ export function swap(host, content) {
 const sameDay = (a, b) => a.toDateString() === b.toDateString();
 const hm = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
 const dhm = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hour12: false });
+const fine = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, hour12: false });
 export function times(root) {
   for (const e of root.querySelectorAll("time[datetime]")) {
     const iso = e.getAttribute("datetime"), d = new Date(iso);
     if (isNaN(d) || d.getFullYear() < 1971) { e.textContent = "unknown"; continue; }
-    let s = sameDay(d, new Date()) ? hm.format(d) : dhm.format(d);
+    let s = e.dataset.fine !== undefined ? fine.format(d) : sameDay(d, new Date()) ? hm.format(d) : dhm.format(d);
     const z = /([+-])(\d\d):(\d\d)$/.exec(iso), off = z ? (z[1] === "-" ? -1 : 1) * (+z[2] * 60 + +z[3]) : 0;
     if (z && off !== -d.getTimezoneOffset()) s += ` (${iso.slice(11, 16)} there)`;
     e.textContent = s; e.title = iso;
