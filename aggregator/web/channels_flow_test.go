@@ -190,3 +190,15 @@ func TestFlowPagesSayWhatFails(t *testing.T) {
 		}
 	}
 }
+
+// Outcomes are told apart by week, store and channel; the address has which.
+func TestOutcomesFlow(t *testing.T) {
+	b := newBrowser(t, serve(t, newDemo(20)))
+	b.size(1280, 900, "light")
+	b.do("open", chromedp.Navigate(b.base+"/outcomes"))
+	b.until(`document.querySelector("h1").textContent.startsWith("78 oversells") && document.querySelectorAll(".trend").length === 5 && document.querySelectorAll("[data-row]").length === 13`)
+	b.do("by store", chromedp.Click(css(`.tabs a[href*="store"]`)))
+	b.until(`location.search === "?state=store" && !!document.querySelector('[data-row="S0003"] a[href="/stores/S0003"]')`)
+	b.do("narrow", chromedp.SendKeys(css(`[name="from"]`), "soon"))
+	b.until(`document.querySelector(".empty")?.textContent.includes("2026-01-05")`)
+}

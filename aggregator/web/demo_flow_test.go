@@ -331,5 +331,34 @@ func (f *demoFlow) Set(_ context.Context, next protocol.Rollout, who string) (pr
 }
 
 func (f *demoFlow) into(o *Options) {
-	o.Postings, o.Parked, o.Connectors, o.Subscriptions, o.Trace, o.Releases = f, f.parked, f, demoHooks{f}, f.trace, f
+	o.Postings, o.Parked, o.Connectors, o.Subscriptions, o.Trace, o.Releases, o.Outcomes = f, f.parked, f, demoHooks{f}, f.trace, f, demoOutcomes
+}
+
+func demoOutcomes(_ context.Context, f protocol.OutcomesFilter) (protocol.Outcomes, error) {
+	out := protocol.Outcomes{Group: f.Group, WeeksKept: 110, Definitions: map[string]string{"oversells": "Promises that stock no longer covered, and positions that fell below zero.", "manual_reconciliations": "Differences that a person decided on."}}
+	share, ms := func(v float64) *float64 { return &v }, func(v int64) *int64 { return &v }
+	row := func(i int64) protocol.Outcome {
+		return protocol.Outcome{
+			Discrepancy: protocol.Discrepancy{Lines: 400 + 10*i, Differing: 30 - 2*i, Rate: share(float64(30-2*i) / float64(400+10*i)), Unexplained: protocol.Units(60 - i)},
+			Oversells:   protocol.Oversells{Total: 12 - i, AtRisk: 8 - i/2, BelowZero: 4 - i/2}, Reconciliations: 40 - 3*i,
+			SyncWindow: protocol.SyncWindow{Documents: 90_000, P50MS: ms(900), P95MS: ms(4800 - 200*i), P99MS: ms(20_000), MaxMS: ms(900_000)},
+			Fulfilment: protocol.FulfilmentSum{Kept: 900 + i, Short: 14 - i, Rejected: 3, Accuracy: share(.97 + float64(i)/600)},
+		}
+	}
+	n := map[string]int64{protocol.ByWeek: 13, protocol.ByStore: 4, protocol.ByChannel: 2}[f.Group[0]]
+	for i := range n {
+		o := row(i)
+		switch f.Group[0] {
+		case protocol.ByWeek:
+			o.Week = time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC).AddDate(0, 0, int(7*i)).Format(time.DateOnly)
+		case protocol.ByStore:
+			o.Store = protocol.StoreID(fmt.Sprintf("S%04d", i+1))
+		default:
+			o.Channel = []string{"web", "app"}[i]
+		}
+		out.Rows = append(out.Rows, o)
+		out.Total.Oversells.Total += o.Oversells.Total
+	}
+	out.Total.Fulfilment, out.Total.SyncWindow, out.Total.Discrepancy = row(6).Fulfilment, row(6).SyncWindow, row(6).Discrepancy
+	return out, nil
 }

@@ -31,6 +31,7 @@ const (
 	historyShown      = 20
 	countNextShown    = 25
 	foundPerKind      = 6
+	outcomeWeeks      = 13 // that are shown where nobody says which
 	traceIDMin        = 4  // a shorter text is in too many documents
 	lettersShown      = 50 // dead letters of a connector
 	divergencesShown  = 100

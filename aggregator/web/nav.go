@@ -40,6 +40,7 @@ func (w *Web) nav(r *http.Request) []navGroup {
 	add("To decide", o.Postings != nil, Viewer, navItem{Name: "Postings", Href: "/postings", Page: "postings", Count: count(o.Parked), ID: "n-parked"})
 	add("To follow", o.Connectors != nil, Viewer, navItem{Name: "Feeds and channels", Href: "/channels", Page: "channels"})
 	add("To follow", o.Trace != nil, Viewer, navItem{Name: "Trace", Href: "/trace", Page: "trace"})
+	add("To follow", o.Outcomes != nil, Viewer, navItem{Name: "Outcomes", Href: "/outcomes", Page: "outcomes"})
 	add("Rules", o.Policies != nil, Viewer, navItem{Name: "Policies", Href: "/policies", Page: "policies"})
 	add("Rules", o.Items != nil, Viewer, navItem{Name: "Items", Href: "/items", Page: "items"})
 	add("House", o.Releases != nil, Viewer, navItem{Name: "Releases", Href: "/releases", Page: "releases"})

@@ -150,6 +150,7 @@ type Options struct {
 	Subscriptions   Subscriptions
 	Trace           func(ctx context.Context, q protocol.TraceQuery) (*protocol.Trace, error)
 	Releases        Releases
+	Outcomes        func(ctx context.Context, f protocol.OutcomesFilter) (protocol.Outcomes, error)
 	Reconciliations Reconciliations
 	OpenDrift       func() int // rows of drift that wait for a person
 	Orders          Orders

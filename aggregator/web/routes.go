@@ -62,6 +62,7 @@ func flowRoutes() []route {
 		partners = func(o *Options) bool { return o.Connectors != nil && o.Subscriptions != nil }
 		traced   = func(o *Options) bool { return o.Trace != nil }
 		released = func(o *Options) bool { return o.Releases != nil }
+		summed   = func(o *Options) bool { return o.Outcomes != nil }
 	)
 	return []route{
 		{"GET /postings", Viewer, (*Web).postingsPage, posted},
@@ -86,6 +87,9 @@ func flowRoutes() []route {
 
 		{"GET /trace", Viewer, (*Web).tracePage, traced},
 		{"GET /trace.csv", Viewer, (*Web).traceCSV, traced},
+
+		{"GET /outcomes", Viewer, (*Web).outcomesPage, summed},
+		{"GET /outcomes.csv", Viewer, (*Web).outcomesCSV, summed},
 
 		{"GET /releases", Viewer, (*Web).releasesPage, released},
 		{"GET /releases.csv", Viewer, (*Web).releasesCSV, released},

@@ -231,6 +231,7 @@ func TestPagesInARealBrowser(t *testing.T) {
 		{"trace", "/trace?id=W-7001", `document.querySelectorAll(".traced").length === 2`},
 		{"trace-empty", "/trace", `document.activeElement.id === "t-id"`},
 		{"releases", "/releases", `!!document.querySelector(".rollout")`},
+		{"outcomes", "/outcomes", `document.querySelectorAll(".trend").length === 5`},
 		{"find", "/find?q=00", `!!document.querySelector("main li")`},
 		{"tv", "/?tv=1", `document.getElementById("live").textContent === "live"`},
 	}

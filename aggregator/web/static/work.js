@@ -1,7 +1,7 @@
 // Pages that list things and let people decide: kept up to date, narrowed by
 // fields, moved through by keys, with buttons that say what they will do.
 //
-//   <div data-live id="part">          its content is asked for again (header X-Tillwire: part)
+//   <div data-live id="part">          its content is asked for again every 5 s (data-live="60": every 60) with X-Tillwire: part
 //   <form data-filter>                 fields narrow the list; the address follows
 //   <tr data-row="key">                j, k, Enter
 //   <button data-act="/ui/…" data-ask data-tell data-note="required|optional" data-do>
@@ -9,13 +9,13 @@
 //   <form data-post="/ui/…">           its fields are sent as JSON
 import { $, set, ago, post, swap, toast, fragment } from "./base.js";
 
-const EVERY = 5000;
 const part = document.querySelector("[data-live]");
+const EVERY = 1000 * (+part?.dataset.live || 5); // data-live="60": what changes slowly
 let last = performance.now(), asking;
 
 // --- up to date, and honest about it
 function stale() {
-  const s = (performance.now() - last) / 1000, lost = s > 15, e = $("live");
+  const s = (performance.now() - last) / 1000, lost = s > EVERY * 3 / 1000, e = $("live");
   document.body.classList.toggle("stale", lost);
   if (!e) return;
   e.classList.toggle("lost", lost); e.classList.toggle("on", !lost);
