@@ -154,6 +154,14 @@ func (s *shopfront) until(what, expr string) {
 	}
 }
 
+// do runs JavaScript that leads to another page.
+func (s *shopfront) do(what, expr string) {
+	s.t.Helper()
+	if _, err := chromedp.Run(s.ctx, chromedp.Evaluate[any](expr+", 0")); err != nil {
+		s.t.Fatal(what, err)
+	}
+}
+
 // picture keeps what the page shows, as WebP: a tenth of a PNG.
 func (s *shopfront) picture(name string) {
 	s.t.Helper()
@@ -227,6 +235,12 @@ func TestTheFaceOfARunningChain(t *testing.T) {
 	alone, sku := s.plant()
 	s.look("/availability?sku="+sku+"&location=S0002#explain", 1280, 1180, "light", `/counted|received/.test(document.querySelector(".sum")?.textContent) && !document.getElementById("through").hidden && document.body.textContent.includes("web-100231")`)
 	s.picture("explain")
+	s.do("follow a sale", `(document.querySelector('.moves a[href*="kind=sale"]') ?? document.querySelector('.moves a[href^="/trace"]')).click()`)
+	s.until("its way", `location.pathname === "/trace" && document.querySelectorAll(".hop").length >= 3 && document.querySelector(".h-merged")`)
+	s.picture("trace")
+	for _, p := range []string{"/postings", "/channels", "/releases"} {
+		s.look(p, 1280, 820, "light", `document.getElementById("live")?.textContent === "live"`)
+	}
 	s.look("/reservations", 1280, 820, "light", `document.querySelectorAll("[data-row]").length === 6`)
 	s.picture("reservations")
 	s.look("/reservations", 375, 780, "dark", `document.querySelectorAll("[data-row]").length === 6`)

@@ -24,6 +24,7 @@ type explainData struct {
 	Curve   *curve    // on hand over the time that the slider travels
 	Lag     bool      // the watermark's age is worth a warning
 	Address string    // this explanation's own
+	Traced  bool      // the way of a document can be followed
 }
 
 // curve is on hand as a stair, from the movements as they are known now.
@@ -57,7 +58,7 @@ func (w *Web) explain(r *http.Request, sku protocol.SKU, loc protocol.StoreID, w
 	if w.opts.Explain == nil {
 		return nil
 	}
-	e := &explainData{Past: when.AtUS != 0, Known: when.KnownUS != 0}
+	e := &explainData{Past: when.AtUS != 0, Known: when.KnownUS != 0, Traced: w.opts.Trace != nil}
 	now, err := w.opts.Explain(r.Context(), sku, loc, explainSteps, Moment{})
 	x := now
 	if err == nil && e.Past {
