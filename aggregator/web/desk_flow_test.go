@@ -48,7 +48,7 @@ func TestReservationFlow(t *testing.T) {
 	b.do("next", chromedp.KeyEvent("j"), chromedp.KeyEvent("j"))
 	b.until(`document.activeElement.dataset.row === "web-101"`)
 	b.do("open it", chromedp.KeyEvent(kb.Enter))
-	b.until(`location.pathname === "/reservations/web-101" && document.body.textContent.includes("customer called")`)
+	b.until(`location.pathname === "/reservations/web-101" && document.getElementById("live").textContent === "live" && document.body.textContent.includes("customer called")`)
 	b.do("go to the trail", chromedp.KeyEvent("g"), chromedp.KeyEvent("u"))
 	b.until(`location.pathname === "/audit" && [...document.querySelectorAll("del")].some((e) => e.textContent === "held")`)
 	b.do("narrow", chromedp.SendKeys(css(`[name="object"]`), "web-101"))

@@ -83,10 +83,11 @@ var measures = []struct {
 		agree := 1 - *o.Discrepancy.Rate
 		return share(&agree), plural(int(o.Discrepancy.Differing), "line", "lines") + " of " + comma(o.Discrepancy.Lines) + " differed"
 	}},
-	{"Oversells", func(o *protocol.Outcome) (float64, bool) { return float64(o.Oversells.Total), true },
-		func(o *protocol.Outcome) (string, string) {
-			return comma(o.Oversells.Total), comma(o.Oversells.AtRisk) + " promises, " + comma(o.Oversells.BelowZero) + " positions below zero"
-		}},
+	{"Oversells", func(o *protocol.Outcome) (float64, bool) {
+		return float64(o.Oversells.Total), true
+	}, func(o *protocol.Outcome) (string, string) {
+		return comma(o.Oversells.Total), comma(o.Oversells.AtRisk) + " promises, " + comma(o.Oversells.BelowZero) + " positions below zero"
+	}},
 	{"Promises kept", func(o *protocol.Outcome) (float64, bool) {
 		if o.Fulfilment.Accuracy == nil {
 			return 0, false
@@ -103,10 +104,11 @@ var measures = []struct {
 	}, func(o *protocol.Outcome) (string, string) {
 		return tookMS(o.SyncWindow.P95MS), comma(o.SyncWindow.Documents) + " documents, half within " + tookMS(o.SyncWindow.P50MS)
 	}},
-	{"Put right by people", func(o *protocol.Outcome) (float64, bool) { return float64(o.Reconciliations), true },
-		func(o *protocol.Outcome) (string, string) {
-			return comma(o.Reconciliations), "differences that somebody decided"
-		}},
+	{"Put right by people", func(o *protocol.Outcome) (float64, bool) {
+		return float64(o.Reconciliations), true
+	}, func(o *protocol.Outcome) (string, string) {
+		return comma(o.Reconciliations), "differences that somebody decided"
+	}},
 }
 
 // trends draw every measure over weeks, oldest first.
