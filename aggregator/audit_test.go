@@ -15,7 +15,7 @@ func TestDecisionsOutsideTheUIAreInTheTrail(t *testing.T) {
 	keys := map[string]string{}
 	for _, role := range []string{"admin", "ops", "channel", "feed"} {
 		var err error
-		if keys[role], err = aggregator.IssueKey(r.cfg, role, "a-"+role); err != nil {
+		if keys[role], err = aggregator.IssueKey(r.cfg, role, "a-"+role, 0); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -69,7 +69,7 @@ func TestRefusedLoginsAreInTheTrail(t *testing.T) {
 		}
 	}
 	var err error
-	if r.key, err = aggregator.IssueKey(r.cfg, "ops", "reader"); err != nil {
+	if r.key, err = aggregator.IssueKey(r.cfg, "ops", "reader", 0); err != nil {
 		t.Fatal(err)
 	}
 	got := r.do("GET /v1/audit", "/v1/audit?action=session", "")

@@ -19,6 +19,7 @@ type Connectors interface {
 	LettersOf(connector string) ([]protocol.DeadLetter, error)
 	DecideLetter(ctx context.Context, connector, letter string, retry bool, who string) (protocol.DeadLetter, error)
 	Divergences(connector string) ([]protocol.Divergence, error)
+	ReplayFeed(ctx context.Context, name string, from time.Time, who string) (files int, err error)
 }
 
 type channelsData struct {
@@ -62,6 +63,8 @@ func connectorWords(c *protocol.Connector) (words string, bad bool) {
 		return "shows otherwise than it should at " + plural(c.Divergences, "position", "positions"), true
 	case c.SLA != nil && c.SLA.Items > 0 && c.LagS > 2*c.SLA.TargetS:
 		return fmt.Sprintf("a change has waited %s, twice what was promised", ago(int64(c.LagS))), true
+	case c.Parked > 0:
+		return plural(int(c.Parked), "document", "documents") + " wait as exceptions", false
 	case len(c.Drift) > 0:
 		return plural(len(c.Drift), "field", "fields") + " came that its contract, as we know it, does not have", false
 	case c.State == protocol.ConnectorStarting:
@@ -238,6 +241,23 @@ func letterWhat(r *http.Request) (retry bool, err error) {
 		return false, nil
 	}
 	return false, badRequest("A dead letter can be retried or discarded.")
+}
+
+// replayFeed has a watched folder read its files again.
+func (w *Web) replayFeed(rw http.ResponseWriter, r *http.Request) error {
+	in, err := formFields(r)
+	if err != nil {
+		return err
+	}
+	from, err := time.Parse("2006-01-02T15:04", in["from"])
+	if err != nil {
+		return badRequest("Say from when on, in UTC.")
+	}
+	n, err := w.opts.Connectors.ReplayFeed(context.WithoutCancel(r.Context()), r.PathValue("name"), from, who(r))
+	if err != nil {
+		return w.decided("replay", err)
+	}
+	return done(rw, r, plural(n, "file is", "files are")+" read again. Nothing counts twice.")
 }
 
 func letterSaid(retry bool) string {

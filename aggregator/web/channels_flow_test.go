@@ -77,7 +77,7 @@ func TestChannelsFlow(t *testing.T) {
 	b := newBrowser(t, serve(t, d))
 	b.size(1280, 900, "dark")
 	b.do("open", chromedp.Navigate(b.base+"/channels?state=trouble"))
-	b.until(`document.querySelector("h1").textContent.startsWith("2 of 4 connections") && document.querySelectorAll("[data-row]").length === 2`)
+	b.until(`document.querySelector("h1").textContent.startsWith("2 of 5 connections") && document.querySelectorAll("[data-row]").length === 2`)
 	if body := eval[string](b, `document.documentElement.outerHTML`); strings.Contains(body, "verysecret") {
 		t.Error("the token in a receiver's address is shown")
 	}
@@ -88,6 +88,11 @@ func TestChannelsFlow(t *testing.T) {
 	b.act(`[data-act$="/letters/v1/discard"]`, "", "It is forgotten")
 	b.until(`!document.querySelector(".letters") && document.body.textContent.includes("connector letter discard")`)
 
+	b.do("a feed", chromedp.Navigate(b.base+"/channels/wms"))
+	b.until(`document.getElementById("live").textContent === "live"`)
+	eval[any](b, `document.getElementById("x-from").value = "2026-03-31T08:00", 0`)
+	b.do("read again", chromedp.Click(css(`form[data-post$="/replay"] .btn`)))
+	b.until(`document.getElementById("toast").textContent.includes("3 files are read again")`)
 	b.do("all", chromedp.Navigate(b.base+"/channels"))
 	b.until(`document.getElementById("live").textContent === "live"`)
 	eval[any](b, `document.querySelector(".fold-form").open = true, 0`)
@@ -108,7 +113,7 @@ func TestChannelsFlow(t *testing.T) {
 	b.until(`document.getElementById("act").open`)
 	b.do("do it", chromedp.Click(css("#act-do")))
 	b.until(`location.pathname === "/channels" && document.readyState === "complete" && !document.querySelector('[data-row="h-sub9"]')`)
-	d.did(t, "subscription.delete subscription.replay subscription.rotate subscription.test subscription.create connector.letter_discard")
+	d.did(t, "subscription.delete subscription.replay subscription.rotate subscription.test subscription.create feed.replay connector.letter_discard")
 }
 
 // Any id leads to a trace, by the search too; one that is nowhere says so.

@@ -160,6 +160,7 @@ func (f *demoFlow) Connectors() []protocol.Connector {
 	defer f.mu.Unlock()
 	at := time.Now().UTC().Add(-9 * time.Minute)
 	return []protocol.Connector{
+		{Name: "wms", Kind: "edi", Direction: protocol.ConnectorIn, State: protocol.ConnectorOK, In: 90, InPerS: .4, DelayS: 12, LastDocument: &protocol.ConnectorDoc{ID: "943-7", Kind: "944", At: at}},
 		{
 			Name: "marketplace", Kind: "listings", Direction: protocol.ConnectorOut, State: protocol.ConnectorOK, LagS: 41, Pending: 220, Out: 81_004, Coalesced: 19_220, Throttled: 12, Retries: 14,
 			Rates: []protocol.ConnectorRate{{Account: "eu", Operation: "patch_listing", PerS: 5, Burst: 10, Left: 3.4, Learnt: true}, {Operation: "get_listing", PerS: 2, Burst: 20, Left: 20}},
@@ -196,6 +197,13 @@ func (f *demoFlow) Divergences(name string) ([]protocol.Divergence, error) {
 	}
 	at := time.Now().UTC().Add(-5 * time.Minute)
 	return []protocol.Divergence{{SKU: demoSKU, Location: "S0003", Field: "on_hand", Expected: protocol.Units(4), Actual: protocol.Units(6), Cause: "phantom_unit", Words: "It shows two that are not there: somebody changed it in its own desk.", Since: at, SeenAt: at}}, nil
+}
+
+func (f *demoFlow) ReplayFeed(_ context.Context, name string, _ time.Time, who string) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.record(who, "feed.replay", name, "", nil, nil)
+	return 3, nil
 }
 
 // demoHooks are the subscriptions; their names collide with those of postings.
@@ -332,6 +340,13 @@ func (f *demoFlow) Set(_ context.Context, next protocol.Rollout, who string) (pr
 
 func (f *demoFlow) into(o *Options) {
 	o.Postings, o.Parked, o.Connectors, o.Subscriptions, o.Trace, o.Releases, o.Outcomes = f, f.parked, f, demoHooks{f}, f.trace, f, demoOutcomes
+	at, until := time.Now().UTC().Add(-48*time.Hour), time.Now().UTC().Add(20*24*time.Hour)
+	o.Identities = func() []protocol.Identity {
+		return []protocol.Identity{{Store: "S0001", Agent: "server", Kind: "certificate", Status: "expiring", NotAfter: &until}, {Store: "S0002", Agent: "server", Kind: "token", Status: "active"}}
+	}
+	o.APIKeys = func() ([]protocol.APIKey, error) {
+		return []protocol.APIKey{{ID: "k1", Name: "webshop", Role: "channel", Status: "active", CreatedAt: at, ExpiresAt: &until}}, nil
+	}
 }
 
 func demoOutcomes(_ context.Context, f protocol.OutcomesFilter) (protocol.Outcomes, error) {

@@ -72,7 +72,7 @@ func objectPage(e *protocol.AuditEntry) string {
 		return "/reservations/" + e.Object
 	case "policy":
 		return "/policies/" + e.Object
-	case "posting", "connector", "subscription", "release", "item":
+	case "posting", "connector", "feed", "subscription", "release", "item":
 		return flowPage(area, e)
 	case "agent":
 		return "/stores/" + store
@@ -87,7 +87,7 @@ func objectPage(e *protocol.AuditEntry) string {
 func (w *Web) auditData(r *http.Request, limit int) *auditData {
 	d := &auditData{listing: w.listing(r, "/audit")}
 	f := protocol.AuditFilter{
-		Action: d.field("action", "Area", "", "account", "agent", "backup", "connector", "credential", "enrolment", "exception", "incident", "item", "policy", "posting", "reconciliation", "release", "reservation", "session", "subscription"),
+		Action: d.field("action", "Area", "", "account", "agent", "backup", "connector", "credential", "enrolment", "exception", "feed", "identity", "incident", "item", "policy", "posting", "reconciliation", "release", "reservation", "session", "subscription"),
 		Who:    d.field("who", "Who", "ann"), Object: d.field("object", "Done to", "S0042"), Limit: limit + 1,
 	}
 	f.Before, _ = strconv.ParseUint(d.query.Get("after"), 10, 64)
@@ -179,6 +179,7 @@ type enrolmentData struct {
 	Revoked []string
 	Never   int // stores that have no agent yet
 	Store   string
+	Keys    []protocol.APIKey // that were issued
 }
 
 type enrolled struct {
@@ -186,12 +187,20 @@ type enrolled struct {
 	Name    string
 	Key     string // as it is revoked
 	Revoked bool
+	Proof   *protocol.Identity // what it shows at the door; nil: not known
 }
 
 func (w *Web) enrolmentData(r *http.Request) *enrolmentData {
 	d := &enrolmentData{listing: w.listing(r, "/enrolment"), Revoked: w.opts.Enrolment.Revoked(), Store: query(r, "store")}
 	state := d.tabs("state", option{Text: "All"}, option{Value: "connected", Text: "Connected"}, option{Value: "away", Text: "Not connected"}, option{Value: "revoked", Text: "Revoked"})
 	q := strings.ToLower(d.field("q", "Store or agent", "S0042"))
+	proofs := map[string]*protocol.Identity{}
+	if w.opts.Identities != nil {
+		all := w.opts.Identities()
+		for i := range all {
+			proofs[string(all[i].Store)+"/"+string(all[i].Agent)] = &all[i]
+		}
+	}
 	tiles := w.view().Tiles
 	for i := range tiles {
 		s, ok := w.opts.Fleet.Status(tiles[i].Store)
@@ -203,7 +212,8 @@ func (w *Web) enrolmentData(r *http.Request) *enrolmentData {
 		}
 		for k := range s.Agents {
 			a := enrolled{AgentStatus: s.Agents[k], Name: s.Name, Key: string(s.Store) + "/" + string(s.Agents[k].Agent)}
-			a.Revoked = slices.Contains(d.Revoked, a.Key)
+			a.Proof = proofs[a.Key]
+			a.Revoked = slices.Contains(d.Revoked, a.Key) || a.Proof != nil && a.Proof.Status == "revoked"
 			feed := protocol.Origin{Agent: a.Agent}.IsFeed()
 			hit := q == "" || strings.Contains(strings.ToLower(a.Key+" "+s.Name), q)
 			if !feed && hit && (state == "" || state == "connected" && a.Connected || state == "away" && !a.Connected || state == "revoked" && a.Revoked) {
@@ -216,6 +226,12 @@ func (w *Web) enrolmentData(r *http.Request) *enrolmentData {
 
 func (w *Web) enrolmentPage(rw http.ResponseWriter, r *http.Request) error {
 	d := w.enrolmentData(r)
+	if w.opts.APIKeys != nil {
+		var err error
+		if d.Keys, err = w.opts.APIKeys(); err != nil {
+			return w.decided("keys", err)
+		}
+	}
 	if after := d.query.Get("after"); after != "" {
 		d.List = slices.DeleteFunc(d.List, func(e enrolled) bool { return e.Key <= after })
 	}

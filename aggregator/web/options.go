@@ -159,6 +159,8 @@ type Options struct {
 	Items           func(after protocol.SKU, limit int) []protocol.Item
 	Item            func(sku protocol.SKU) []protocol.Item // versions, newest first
 	Enrolment       Enrolment
+	Identities      func() []protocol.Identity // certificates and tokens; nil: not told
+	APIKeys         func() ([]protocol.APIKey, error)
 	Audit           func(f protocol.AuditFilter) []protocol.AuditEntry
 	Accounts        Accounts
 

@@ -76,6 +76,7 @@ func flowRoutes() []route {
 		{"GET /channels.csv", Viewer, (*Web).channelsCSV, partners},
 		{"GET /channels/{name}", Viewer, (*Web).connectorPage, partners},
 		{"POST /ui/channels/{name}/letters/{letter}/{what}", Ops, (*Web).decideLetter, partners},
+		{"POST /ui/channels/{name}/replay", Ops, (*Web).replayFeed, partners},
 		{"GET /subscriptions/{id}", Viewer, (*Web).subscriptionPage, partners},
 		{"POST /ui/subscriptions", Admin, (*Web).subscribe, partners},
 		{"POST /ui/subscriptions/{id}/test", Admin, (*Web).testSubscription, partners},

@@ -178,7 +178,7 @@ func flowPage(area string, e *protocol.AuditEntry) string {
 		return "/postings"
 	case area == "posting":
 		return "/postings/" + object
-	case area == "connector":
+	case area == "connector" || area == "feed":
 		return "/channels/" + object
 	case area == "subscription" && e.Action != "subscription.delete" && e.Refused == "":
 		return "/subscriptions/" + object
