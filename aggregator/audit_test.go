@@ -89,7 +89,7 @@ func TestThePagesOfTheFlowAnswer(t *testing.T) {
 	v := r.visitor()
 	for path, want := range map[string]string{
 		"/postings": "No ERP is configured", "/channels": "Subscribe a receiver", "/releases": "Nothing is released", "/postings.csv": "post_day", "/channels.csv": "dead_letters", "/releases.csv": "rollout",
-		"/trace?id=r1-traced": "availability shows it from here on", "/trace?id=nowhere": "nowhere in the log", "/trace.csv?id=r1-traced": "journaled", "/ui/find?q=r1-traced": "/trace?id=r1-traced",
+		"/outcomes": "kept", "/outcomes.csv": "discrepancy_rate", "/trace?id=r1-traced": "availability shows it from here on", "/trace?id=nowhere": "nowhere in the log", "/trace.csv?id=r1-traced": "journaled", "/ui/find?q=r1-traced": "/trace?id=r1-traced",
 	} {
 		if code, body := v.get(path); code != http.StatusOK || !strings.Contains(body, want) {
 			t.Errorf("%s: %d without %q: %.400s", path, code, want, body)

@@ -87,7 +87,7 @@ func objectPage(e *protocol.AuditEntry) string {
 func (w *Web) auditData(r *http.Request, limit int) *auditData {
 	d := &auditData{listing: w.listing(r, "/audit")}
 	f := protocol.AuditFilter{
-		Action: d.field("action", "Area", "", "account", "agent", "backup", "connector", "credential", "enrolment", "exception", "feed", "identity", "incident", "item", "policy", "posting", "reconciliation", "release", "reservation", "session", "subscription"),
+		Action: d.field("action", "Area", "", "account", "agent", "backup", "connector", "credential", "enrolment", "exception", "feed", "identity", "incident", "item", "policy", "posting", "reconciliation", "release", "reservation", "session", "source", "subscription"),
 		Who:    d.field("who", "Who", "ann"), Object: d.field("object", "Done to", "S0042"), Limit: limit + 1,
 	}
 	f.Before, _ = strconv.ParseUint(d.query.Get("after"), 10, 64)
