@@ -154,13 +154,18 @@ func eval[T any](b *browser, expr string) T {
 	return v
 }
 
-// until waits for a JavaScript expression to be true.
+// until waits for a JavaScript expression to be true. A page that is just being left
+// cannot be asked: the next one is.
 func (b *browser) until(expr string) {
 	b.t.Helper()
-	for end := time.Now().Add(10 * time.Second); !eval[bool](b, `!!(document.body && (`+expr+`))`); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		is, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](`!!(document.body && (`+expr+`))`))
+		if err == nil && is {
+			return
+		}
 		if time.Now().After(end) {
 			b.shot("failed")
-			b.t.Fatalf("not within 10 s: %s", expr)
+			b.t.Fatalf("not within 10 s: %s (%v)", expr, err)
 		}
 	}
 }
