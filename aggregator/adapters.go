@@ -93,7 +93,7 @@ func (a *Aggregator) webOptions(manual []byte) web.Options {
 			}
 			return *x, nil
 		},
-		Search: a.model.Search, Exceptions: a.ledger.Exceptions, Exception: a.ledger.Exception, OpenCount: a.openExceptions,
+		Search: a.model.Search, Exceptions: a.ledger.Exceptions, Exception: a.ledger.Exception, Mending: d, OpenCount: a.openExceptions,
 		Retry: func(ctx context.Context, id, who string) error {
 			_, err := d.Retry(ctx, id, who)
 			return err

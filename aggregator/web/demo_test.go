@@ -29,6 +29,7 @@ type demo struct {
 	merged uint64
 	acked  []string
 	exc    []protocol.Exception
+	paused map[string]protocol.Pause
 	frozen bool
 	desk   *demoDesk
 	flow   *demoFlow
@@ -40,7 +41,7 @@ var (
 )
 
 func newDemo(n int) *demo {
-	d := &demo{r: rand.New(rand.NewPCG(7, 7)), rev: 1, wake: make(chan struct{}), desk: newDemoDesk()}
+	d := &demo{r: rand.New(rand.NewPCG(7, 7)), rev: 1, wake: make(chan struct{}), desk: newDemoDesk(), paused: map[string]protocol.Pause{}}
 	d.flow = newDemoFlow(d.desk)
 	now := time.Now().UnixMicro()
 	for i := range n {
@@ -337,7 +338,7 @@ func (d *demo) exceptions(f ledger.Filter) ([]protocol.Exception, error) {
 	defer d.mu.Unlock()
 	var out []protocol.Exception
 	for _, e := range d.exc {
-		if (f.State == "" || e.State == f.State) && (f.Code == "" || e.Code == f.Code) && (f.Store == "" || e.Origin.Store == f.Store) && e.ID > f.After && (f.Limit == 0 || len(out) < f.Limit) {
+		if (f.State == "" || e.State == f.State) && (f.Code == "" || e.Code == f.Code) && (f.Store == "" || e.Origin.Store == f.Store) && e.ID > f.After && (f.Limit == 0 || len(out) < f.Limit) && (f.Source == "" || f.Source == ledger.SourceOf(e.Origin)) && !e.At.Before(f.Since) && (f.Until.IsZero() || e.At.Before(f.Until)) {
 			out = append(out, e)
 		}
 	}
@@ -370,7 +371,7 @@ func (d *demo) options() Options {
 	o := Options{
 		Dev: true, Version: "0.1.0", Manual: demoManual(), Fleet: d, Availability: d.availability, Explain: d.explain,
 		Search:     func(string, int) []protocol.SKU { return []protocol.SKU{demoSKU, "04006381333948"} },
-		Exceptions: d.exceptions, OpenCount: d.open, Exception: d.exception,
+		Exceptions: d.exceptions, OpenCount: d.open, Exception: d.exception, Mending: demoMending{d},
 		Retry:   func(_ context.Context, id, _ string) error { return d.decide(id, "retried", "") },
 		Discard: func(_ context.Context, id, _, note string) error { return d.decide(id, "discarded", note) },
 

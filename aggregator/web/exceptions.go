@@ -2,10 +2,12 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -18,9 +20,14 @@ type exceptionsData struct {
 	State, Code string
 	Store       protocol.StoreID
 	Causes      []cause
+	Source      string
+	Wrong       string // what is wrong with a field
 	List        []exceptionData
 	Open        int
-	Bulk        int // open ones that match, where all of one cause can be decided at once
+	Retry       bool   // all that match can be tried again at once
+	Discard     bool   // … and discarded
+	Bulk        string // which those are, as parameters; "": none can
+	Standing    []protocol.SourceStanding
 }
 
 type cause struct {
@@ -29,12 +36,15 @@ type cause struct {
 	More bool
 	Href string
 	On   bool
+
+	Actions []string // of open ones: what can be done to them
 }
 
 type exceptionData struct {
 	protocol.Exception
 	Shown  string
 	Decide bool // it is open, and the reader may
+	Edit   bool // … and can correct it
 }
 
 func (w *Web) exceptionsData(r *http.Request, limit int) (*exceptionsData, error) {
@@ -44,23 +54,28 @@ func (w *Web) exceptionsData(r *http.Request, limit int) (*exceptionsData, error
 	d := &exceptionsData{listing: w.listing(r, "/exceptions"), Open: w.openCount(), Code: query(r, "code")}
 	d.State = d.tabs("state", option{Value: "open", Text: "Open", N: d.Open, Counted: true, Bad: true}, option{Value: "retried", Text: "Retried"}, option{Value: "discarded", Text: "Discarded"})
 	d.Store = protocol.StoreID(d.field("store", "Store", "S0042"))
-	f := ledger.Filter{State: d.State, Code: d.Code, Store: d.Store, After: d.query.Get("after"), Limit: limit + 1}
+	d.Source = d.field("source", "Source", "agents, or a feed")
+	d.field("since", "Parked since (UTC)", "2026-03-31T08:00")
+	f, wrong := exceptionFilter(d.query.Get)
+	if wrong != nil {
+		d.Wrong = wrong.Error()
+		return d, nil
+	}
+	f.State, f.After, f.Limit = d.State, d.query.Get("after"), limit+1
 	list, err := w.opts.Exceptions(f)
 	if err != nil {
 		return nil, err
 	}
 	for _, e := range page(d.listing, list, limit, func(e *protocol.Exception) string { return e.ID }) {
-		d.List = append(d.List, exceptionData{e, document(&e), d.Ops && e.State == "open"})
+		d.List = append(d.List, exceptionData{e, document(&e), d.Ops && e.State == "open", d.Ops && editable(&e)})
+	}
+	if d.Standing, err = w.standing(); err != nil {
+		return nil, err
 	}
 	if d.Causes, err = w.causes(f); err != nil {
 		return nil, err
 	}
-	for i := range d.Causes {
-		c := &d.Causes[i]
-		if c.Href, c.On = d.with("code", c.Code), c.Code == d.Code; c.On && d.Ops && d.State == "open" && c.N > 1 {
-			d.Bulk = min(c.N, bulkMax)
-		}
-	}
+	d.offerBulk()
 	return d, nil
 }
 
@@ -75,86 +90,73 @@ func (w *Web) exceptionsPage(rw http.ResponseWriter, r *http.Request) error {
 	return w.show(rw, r, "exceptions", "Exceptions", d)
 }
 
-// bulk decides on all open exceptions of one cause, one by one: what fails stays open.
-func (w *Web) bulk(rw http.ResponseWriter, r *http.Request) error {
-	note, err := noted(r)
-	if err != nil {
-		return err
-	}
-	what, code := query(r, "do"), query(r, "code")
-	switch {
-	case what != "retry" && what != "discard" || code == "":
-		return badRequest("do must be retry or discard, and code names the cause.")
-	case what == "discard" && note == "":
-		return noteMissing()
-	case w.opts.Retry == nil || w.opts.Discard == nil:
-		return notFound("This aggregator cannot decide on exceptions.")
-	}
-	list, err := w.opts.Exceptions(ledger.Filter{State: "open", Code: code, Store: protocol.StoreID(query(r, "store")), Limit: bulkMax})
-	if err != nil {
-		return err
-	}
-	ctx, failed := context.WithoutCancel(r.Context()), 0
-	for i := range list {
-		if what == "retry" {
-			err = w.opts.Retry(ctx, list[i].ID, who(r))
-		} else {
-			err = w.opts.Discard(ctx, list[i].ID, who(r), note)
-		}
-		if err != nil {
-			failed++
+// offerBulk says what can be done to all that match, and which they are.
+func (d *exceptionsData) offerBulk() {
+	d.Retry, d.Discard = true, true
+	for i := range d.Causes {
+		c := &d.Causes[i]
+		c.Href, c.On = d.with("code", c.Code), c.Code == d.Code
+		if c.On {
+			d.Retry, d.Discard = slices.Contains(c.Actions, protocol.ExceptionRetry), slices.Contains(c.Actions, protocol.ExceptionDiscard)
 		}
 	}
-	still := failed
-	if what == "retry" {
-		for i := range list {
-			if e, err := w.opts.Exception(list[i].ID); err == nil && e.State == "open" {
-				still++
-			}
+	if !d.Ops || d.State != "open" || len(d.List) == 0 {
+		return
+	}
+	q := url.Values{}
+	for _, k := range filterFields {
+		if v := d.query.Get(k); v != "" {
+			q.Set(k, v)
 		}
 	}
-	return done(rw, r, comma(int64(len(list)-still))+" of "+comma(int64(len(list)))+map[string]string{"retry": " took effect", "discard": " are discarded"}[what]+"; "+comma(int64(still))+" stay open.")
+	d.Bulk = q.Encode()
 }
 
-// causes counts by cause among the first thousand of the state.
-func (w *Web) causes(f ledger.Filter) ([]cause, error) {
-	f.Code, f.After, f.Limit = "", "", 1000
-	all, err := w.opts.Exceptions(f)
-	if err != nil {
-		return nil, err
+// causes counts by cause: of what is open all, of what was decided the first thousand.
+func (w *Web) causes(f ledger.Filter) (out []cause, err error) {
+	f.Code, f.After = "", ""
+	if f.State == "open" {
+		list, more, err := w.opts.Mending.ExceptionCauses(f)
+		for i := range list {
+			out = append(out, cause{Code: list[i].Code, N: list[i].Open, More: more, Actions: list[i].Actions})
+		}
+		return out, err
 	}
+	f.Limit = decidedCounted
+	all, err := w.opts.Exceptions(f)
 	n := map[string]int{}
 	for i := range all {
 		n[all[i].Code]++
 	}
-	var out []cause
 	for k, v := range n {
 		out = append(out, cause{Code: k, N: v, More: len(all) == f.Limit})
 	}
-	slices.SortFunc(out, func(a, b cause) int {
-		if a.N != b.N {
-			return b.N - a.N
-		}
-		return strings.Compare(a.Code, b.Code)
-	})
-	return out, nil
+	slices.SortFunc(out, func(a, b cause) int { return cmp.Or(cmp.Compare(b.N, a.N), cmp.Compare(a.Code, b.Code)) })
+	return out, err
 }
 
 // document shows what was meant: decoded where it could be, else its bytes.
 func document(e *protocol.Exception) string {
-	if e.Document != nil {
-		var b bytes.Buffer
-		enc := json.NewEncoder(&b)
-		enc.SetIndent("", "  ")
-		enc.SetEscapeHTML(false)
-		if err := enc.Encode(e.Document); err == nil {
-			return bound(strings.TrimSpace(b.String()))
-		}
+	if text := indented(e.Document); text != "" {
+		return bound(text)
 	}
-	if len(e.Raw) == 0 {
+	return bound(dump(e.Raw))
+}
+
+// indented is a document as people read and edit it; "": there is none.
+func indented(document any) string {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	if document == nil || enc.Encode(document) != nil {
 		return ""
 	}
-	return bound(strings.TrimSpace(hex.Dump(e.Raw[:min(len(e.Raw), documentBytesMax/5)])))
+	return strings.TrimSpace(b.String())
+}
+
+func dump(raw []byte) string {
+	return strings.TrimSpace(hex.Dump(raw[:min(len(raw), documentBytesMax/5)]))
 }
 
 func bound(s string) string {

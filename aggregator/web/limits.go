@@ -22,8 +22,11 @@ const (
 	togetherWithin    = 10 * time.Minute // what strikes a region within this is one trouble
 	togetherMin       = 3                // stores; fewer are called one by one
 	togetherNames     = 4
-	documentBytesMax  = 32 << 10 // of an exception's document, as shown
-	bulkMax           = 500      // exceptions of one cause that are decided at once
+	documentBytesMax  = 32 << 10        // of an exception's document, as shown
+	bulkStep          = 200             // exceptions that one step of many decides: whoever waits sees it go on
+	tallied           = 6               // causes or sources that a preview names
+	standingFor       = 4 * time.Second // what is told of all sources is asked for anew after this
+	decidedCounted    = 1000            // decided exceptions that the causes are counted of
 	rowsPerPage       = 100
 	csvRowsMax        = 999
 	riskMax           = 200

@@ -162,7 +162,7 @@ func (w *Web) decided(what string, err error) error {
 		if p.Hint != "" {
 			text += " — " + p.Hint
 		}
-		return &pageError{p.Status, p.Code, text}
+		return &fieldsError{&pageError{p.Status, p.Code, text}, p.Errors}
 	case errors.Is(err, ledger.ErrNotFound):
 		return notFound("It is gone.")
 	}

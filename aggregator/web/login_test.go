@@ -138,7 +138,7 @@ func TestLoginElsewhere(t *testing.T) {
 // Every route of the UI, by every role and by nobody.
 func TestWhoMayWhat(t *testing.T) {
 	h, _ := guarded(t)
-	values := strings.NewReplacer("{id}", "web-100", "{agent}", "server", "{command}", "confirm", "{sku}", string(demoSKU), "{section}", "store_offline", "{name}", "bob", "{$}", "", "{letter}", "d1", "{what}", "retry")
+	values := strings.NewReplacer("{id}", "web-100", "{agent}", "server", "{command}", "confirm", "{sku}", string(demoSKU), "{section}", "store_offline", "{name}", "bob", "{$}", "", "{letter}", "d1", "{what}", "retry", "{source}", "wms")
 	ids := map[string]string{"postings": "PST0000000000001", "subscriptions": "sub1", "channels": "vendure"}
 	for _, x := range routes() {
 		for area, id := range ids { // each names something else by {id}

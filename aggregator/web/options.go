@@ -84,6 +84,16 @@ type Reservations interface {
 	DecideReservation(ctx context.Context, id string, what reserve.Command, ttlS int64, note, who string) (protocol.Reservation, error)
 }
 
+// Mending decides what could not take effect: corrected, many at a time, by source.
+type Mending interface {
+	EditException(ctx context.Context, id string, document []byte, who, note string) (protocol.Exception, error)
+	ExceptionStep(ctx context.Context, f ledger.Filter, action, who, note string, preview bool) (protocol.ExceptionBulk, error)
+	ExceptionCauses(f ledger.Filter) (list []protocol.ExceptionCause, more bool, err error)
+	Sources() ([]protocol.SourceStanding, error)
+	PauseSource(ctx context.Context, source, who, reason string) error
+	ResumeSource(ctx context.Context, source, who, reason string) error
+}
+
 // Reconciliations are what other systems state against the book.
 type Reconciliations interface {
 	Reconciliations(ctx context.Context, f reconcile.Filter) ([]protocol.Reconciliation, error)
@@ -143,6 +153,7 @@ type Options struct {
 	Retry      func(ctx context.Context, id, who string) error
 	Discard    func(ctx context.Context, id, who, note string) error
 
+	Mending         Mending // demanded where Exceptions is
 	Reservations    Reservations
 	Postings        Postings
 	Parked          func() int // postings that wait for a person

@@ -37,7 +37,7 @@ type frame struct {
 }
 
 // within says under which page of the navigation a page stands.
-var within = map[string]string{"reservation": "reservations", "policy": "policies", "item": "items", "agent": "fleet", "store": "fleet", "posting": "postings", "connector": "channels", "subscription": "channels"}
+var within = map[string]string{"reservation": "reservations", "policy": "policies", "item": "items", "agent": "fleet", "store": "fleet", "posting": "postings", "connector": "channels", "subscription": "channels", "exception": "exceptions"}
 
 func (w *Web) frame(r *http.Request, page, title string) *frame {
 	f := &frame{Title: title, Page: page, Dev: w.opts.Dev, Version: w.opts.Version, Person: person(r), Query: query(r, "q")}
@@ -125,10 +125,12 @@ func writeJSON(rw http.ResponseWriter, r *http.Request, v any) error {
 	return send(rw, r, b)
 }
 
-func writeProblem(rw http.ResponseWriter, e *pageError) {
+func writeProblem(rw http.ResponseWriter, e *pageError, fields ...protocol.FieldError) {
 	rw.Header().Set("Content-Type", "application/problem+json")
 	rw.WriteHeader(e.status)
-	_ = json.NewEncoder(rw).Encode(protocol.NewProblem(e.status, e.code, http.StatusText(e.status), e.text, ""))
+	p := protocol.NewProblem(e.status, e.code, http.StatusText(e.status), e.text, "")
+	p.Errors = fields
+	_ = json.NewEncoder(rw).Encode(p)
 }
 
 func parseTemplates(w *Web) (*template.Template, error) {

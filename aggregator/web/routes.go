@@ -20,7 +20,7 @@ func routes() []route { return append(append(watchRoutes(), flowRoutes()...), de
 func watchRoutes() []route {
 	var (
 		stock  = func(o *Options) bool { return o.Availability != nil }
-		parked = func(o *Options) bool { return o.Exceptions != nil }
+		parked = func(o *Options) bool { return o.Exceptions != nil && o.Mending != nil }
 	)
 	return []route{
 		{"GET /{$}", Viewer, (*Web).fleetPage, nil},
@@ -47,7 +47,11 @@ func watchRoutes() []route {
 
 		{"GET /exceptions", Viewer, (*Web).exceptionsPage, parked},
 		{"GET /exceptions.csv", Viewer, (*Web).exceptionsCSV, parked},
+		{"GET /exceptions/{id}", Viewer, (*Web).exceptionPage, parked},
+		{"GET /ui/exceptions/preview", Ops, (*Web).previewBulk, parked},
 		{"POST /ui/exceptions/bulk", Ops, (*Web).bulk, parked},
+		{"POST /ui/exceptions/{id}/edit", Ops, (*Web).edit, parked},
+		{"POST /ui/sources/{what}/{source}", Ops, (*Web).turnSource, parked},
 		{"POST /ui/exceptions/{id}/retry", Ops, (*Web).retry, parked},
 		{"POST /ui/exceptions/{id}/discard", Ops, (*Web).discard, parked},
 

@@ -216,6 +216,7 @@ func TestPagesInARealBrowser(t *testing.T) {
 		{"availability", "/availability?sku=04006381333931&location=S0002", `!!document.querySelector(".sum")`},
 		{"availability-empty", "/availability?sku=nothing", `true`},
 		{"exceptions", "/exceptions", `document.querySelectorAll(".exception").length === 9`},
+		{"exception", "/exceptions/x0", `!!document.getElementById("x-doc")`},
 		{"operations", "/ops/store_stuck", `!!document.querySelector("h2#store_stuck")`},
 		{"reservations", "/reservations", `document.querySelectorAll("[data-row]").length === 4`},
 		{"reservation", "/reservations/web-100", `!!document.querySelector("[data-act]")`},

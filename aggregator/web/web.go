@@ -23,6 +23,7 @@ type Web struct {
 	streams chan struct{}
 	delta   deltaCache
 	whole   wholeCache
+	sources standingCache
 	now     func() time.Time
 }
 
@@ -99,9 +100,19 @@ type pageError struct {
 
 func (e *pageError) Error() string { return e.code + ": " + e.text }
 
+// fieldsError says besides where in what was sent the trouble is.
+type fieldsError struct {
+	*pageError
+	fields []protocol.FieldError
+}
+
+func (e *fieldsError) Unwrap() error { return e.pageError }
+
 func notFound(text string) error { return &pageError{http.StatusNotFound, "not_found", text} }
 
-func badRequest(text string) error { return &pageError{http.StatusBadRequest, "bad_request", text} }
+func badRequest(text string) error {
+	return &pageError{http.StatusBadRequest, "bad_request", text}
+}
 
 func (w *Web) fail(rw http.ResponseWriter, r *http.Request, err error) {
 	pe := &pageError{http.StatusInternalServerError, "internal", "Something failed here; the aggregator's log says what."}
@@ -109,6 +120,11 @@ func (w *Web) fail(rw http.ResponseWriter, r *http.Request, err error) {
 		w.opts.Log.Error().Err(err).Str("path", r.URL.Path).Msg("page failed")
 	}
 	if strings.HasPrefix(r.URL.Path, "/ui/") {
+		var fe *fieldsError
+		if errors.As(err, &fe) {
+			writeProblem(rw, pe, fe.fields...)
+			return
+		}
 		writeProblem(rw, pe)
 		return
 	}

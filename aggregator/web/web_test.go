@@ -63,7 +63,7 @@ func TestEveryPageAnswers(t *testing.T) {
 	h := handler(t, newDemo(60))
 	for _, p := range []string{
 		"/", "/?state=stuck&lag=3&q=mainz&region=North&version=1.8.2&incident=store_stuck&store=S0002", "/?lag=99&state=nonsense", "/stores/S0001", "/availability", "/availability?sku=4006381333931&location=S0003",
-		"/availability?sku=unknown", "/availability?sku=4006381333932", "/exceptions", "/exceptions?state=discarded", "/exceptions?code=bad_unit&store=S0015", "/exceptions?after=x3", "/operations", "/fleet.csv", "/exceptions.csv",
+		"/availability?sku=unknown", "/availability?sku=4006381333932", "/exceptions", "/exceptions?state=discarded", "/exceptions?code=bad_unit&store=S0015", "/exceptions?after=x3", "/exceptions?source=wms&since=2026-03-31", "/exceptions?since=soon", "/exceptions/x0", "/ui/exceptions/preview?do=retry&code=bad_unit", "/operations", "/fleet.csv", "/exceptions.csv",
 		"/reservations", "/reservations?state=at_risk", "/reservations?state=held&location=S0003", "/reservations/web-101", "/reservations.csv", "/reconciliation", "/reconciliation?state=adopted&source=erp", "/reconciliation.csv",
 		"/stores/S0001/agents/server", "/stores/S0002/agents/server", "/policies", "/policies?q=x", "/items", "/items?from=0400", "/items/4006381333931", "/enrolment", "/enrolment?state=away&q=s00", "/enrolment.csv", "/audit", "/audit?action=account&who=x", "/audit.csv", "/accounts",
 		"/postings", "/postings?state=parked&store=S0001&day=2026-03-31&class=sale", "/postings?day=tomorrow", "/postings?event=" + demoEvent, "/postings?event=x", "/postings/PST0000000000001", "/postings.csv",
@@ -143,7 +143,7 @@ func TestWhatOthersCallThemselvesIsText(t *testing.T) {
 		o.Search = func(string, int) []protocol.SKU { return []protocol.SKU{evil} }
 	})
 	q := url.QueryEscape(evil)
-	for _, p := range []string{"/", "/?q=" + q, "/?region=" + q + "&version=" + q + "&incident=" + q, "/stores/S0001", "/stores/" + url.PathEscape(evil), "/availability", "/availability?sku=" + q, "/availability?sku=" + q + "&location=" + q, "/exceptions", "/exceptions?code=" + q + "&store=" + q, "/ui/stores/S0001/panel", "/ui/availability/explain?sku=" + q + "&location=" + q, "/nowhere/" + url.PathEscape(evil)} {
+	for _, p := range []string{"/", "/?q=" + q, "/?region=" + q + "&version=" + q + "&incident=" + q, "/stores/S0001", "/stores/" + url.PathEscape(evil), "/availability", "/availability?sku=" + q, "/availability?sku=" + q + "&location=" + q, "/exceptions", "/exceptions?code=" + q + "&store=" + q, "/exceptions/x0", "/exceptions?since=" + q, "/ui/stores/S0001/panel", "/ui/availability/explain?sku=" + q + "&location=" + q, "/nowhere/" + url.PathEscape(evil)} {
 		body := get(h, p).Body.String()
 		if strings.Contains(body, "<script>alert") || strings.Contains(body, "<img src=x") {
 			i := max(strings.Index(body, "<script>alert"), strings.Index(body, "<img src=x"))
@@ -230,7 +230,7 @@ func TestOnlyOurOwnPagesDecide(t *testing.T) {
 func TestMissingThings(t *testing.T) {
 	d := newDemo(3)
 	h := handler(t, d)
-	for p, want := range map[string]int{"/stores/none": 404, "/nowhere": 404, "/ui/stores/none/panel": 404, "/ui/stores/none/history": 404, "/static/none.js": 404, "/exceptions?state=odd": 400, "/ui/availability/explain?sku=": 400} {
+	for p, want := range map[string]int{"/stores/none": 404, "/nowhere": 404, "/ui/stores/none/panel": 404, "/ui/stores/none/history": 404, "/static/none.js": 404, "/exceptions?state=odd": 400, "/exceptions/none": 404, "/ui/exceptions/preview?do=retry": 400, "/ui/exceptions/preview?do=edit&code=x": 400, "/ui/exceptions/preview?do=retry&since=soon": 400, "/ui/availability/explain?sku=": 400} {
 		if w := get(h, p); w.Code != want {
 			t.Errorf("GET %s: %d, want %d", p, w.Code, want)
 		}

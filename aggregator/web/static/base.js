@@ -19,7 +19,7 @@ export async function fragment(url, signal, what = "1") {
 export async function post(url, body) {
   const r = await fetch(url, { method: "POST", headers: { "X-Tillwire": "1", "Content-Type": "application/json" }, body: JSON.stringify(body ?? {}) });
   const m = await r.json().catch(() => ({}));
-  if (!r.ok) throw new Error(m.detail || `The aggregator answered ${r.status}.`);
+  if (!r.ok) throw Object.assign(new Error(m.detail || `The aggregator answered ${r.status}.`), { fields: m.errors ?? [] });
   return m;
 }
 

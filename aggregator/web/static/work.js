@@ -25,7 +25,7 @@ function stale() {
 // reading tells that a change now would pull something from under the reader's hand.
 function reading() {
   const a = document.activeElement;
-  return document.hidden || $("act").open || !getSelection().isCollapsed || (part.contains(a) && a.matches("input, select, textarea")) || part.querySelector("form[data-dirty]");
+  return document.hidden || document.querySelector("dialog[open]") || !getSelection().isCollapsed || (part.contains(a) && a.matches("input, select, textarea")) || part.querySelector("form[data-dirty]");
 }
 
 export async function refresh(force) {
@@ -40,7 +40,7 @@ export async function refresh(force) {
   } catch (x) { if (x.name === "AbortError") return; }
   stale();
 }
-if (part) { stale(); setInterval(refresh, EVERY); setInterval(stale, 1000); }
+if (part) { stale(); setInterval(refresh, EVERY); setInterval(stale, 1000); addEventListener("renew", () => refresh(true)); }
 
 // --- fields that narrow the list
 let typing;
@@ -61,7 +61,7 @@ addEventListener("keydown", (e) => {
     const to = e.key === "j" ? rows[at + 1] : rows[Math.max(0, at - 1)];
     if (to) { e.preventDefault(); to.tabIndex = -1; to.focus(); to.scrollIntoView({ block: "nearest" }); }
   }
-  if (e.key === "Enter" && e.target.matches("[data-row]")) e.target.querySelector("th a, td a")?.click();
+  if (e.key === "Enter" && e.target.matches("[data-row]")) e.target.querySelector("th a, td a, h2 a")?.click();
 });
 
 // --- buttons that ask before they do
