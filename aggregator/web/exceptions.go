@@ -56,6 +56,10 @@ func (w *Web) exceptionsData(r *http.Request, limit int) (*exceptionsData, error
 	d.Store = protocol.StoreID(d.field("store", "Store", "S0042"))
 	d.Source = d.field("source", "Source", "agents, or a feed")
 	d.field("since", "Parked since (UTC)", "2026-03-31T08:00")
+	var err error
+	if d.Standing, err = w.standing(); err != nil {
+		return nil, err
+	}
 	f, wrong := exceptionFilter(d.query.Get)
 	if wrong != nil {
 		d.Wrong = wrong.Error()
@@ -68,9 +72,6 @@ func (w *Web) exceptionsData(r *http.Request, limit int) (*exceptionsData, error
 	}
 	for _, e := range page(d.listing, list, limit, func(e *protocol.Exception) string { return e.ID }) {
 		d.List = append(d.List, exceptionData{e, document(&e), d.Ops && e.State == "open", d.Ops && editable(&e)})
-	}
-	if d.Standing, err = w.standing(); err != nil {
-		return nil, err
 	}
 	if d.Causes, err = w.causes(f); err != nil {
 		return nil, err

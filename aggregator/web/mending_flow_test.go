@@ -2,6 +2,7 @@ package web
 
 import (
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -64,7 +65,7 @@ func TestEditFlow(t *testing.T) {
 	b.do("open it", chromedp.KeyEvent(kb.Enter))
 	b.until(`location.pathname === "/exceptions/x0" && document.readyState === "complete" && document.getElementById("live").textContent === "live"`)
 	write := func(text string) {
-		eval[any](b, `(() => { const a = document.getElementById("x-doc"); a.value = `+quote(text)+`; a.dispatchEvent(new Event("input", { bubbles: true })); return 0 })()`)
+		eval[any](b, `(() => { const a = document.getElementById("x-doc"); a.value = `+strconv.Quote(text)+`; a.dispatchEvent(new Event("input", { bubbles: true })); return 0 })()`)
 	}
 	b.do("why", chromedp.SendKeys(css("#x-why"), "counted twice"))
 	write(`{"lines": [`)
