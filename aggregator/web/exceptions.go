@@ -60,9 +60,8 @@ func (w *Web) exceptionsData(r *http.Request, limit int) (*exceptionsData, error
 	if d.Standing, err = w.standing(); err != nil {
 		return nil, err
 	}
-	f, wrong := exceptionFilter(d.query.Get)
-	if wrong != nil {
-		d.Wrong = wrong.Error()
+	var f ledger.Filter
+	if f, d.Wrong = exceptionFilter(d.query.Get); d.Wrong != "" {
 		return d, nil
 	}
 	f.State, f.After, f.Limit = d.State, d.query.Get("after"), limit+1

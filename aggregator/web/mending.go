@@ -2,7 +2,6 @@ package web
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"net/http"
 	"net/url"
@@ -18,18 +17,18 @@ import (
 // filterFields narrow the exceptions, on the page as in what is decided at once.
 var filterFields = []string{"code", "store", "source", "since", "until"}
 
-// exceptionFilter reads them.
-func exceptionFilter(get func(string) string) (f ledger.Filter, err error) {
+// exceptionFilter reads them; wrong tells what cannot be read.
+func exceptionFilter(get func(string) string) (f ledger.Filter, wrong string) {
 	f.Code, f.Store, f.Source = get("code"), protocol.StoreID(get("store")), get("source")
 	for _, t := range []struct {
 		name string
 		to   *time.Time
 	}{{"since", &f.Since}, {"until", &f.Until}} {
 		if v := get(t.name); v != "" && !momentOf(v, t.to) {
-			return f, errors.New(t.name + " is no time. Write it as 2026-03-31T08:00 or 2026-03-31, in UTC.")
+			return f, t.name + " is no time. Write it as 2026-03-31T08:00 or 2026-03-31, in UTC."
 		}
 	}
-	return f, nil
+	return f, ""
 }
 
 func momentOf(v string, to *time.Time) bool {
@@ -44,11 +43,11 @@ func momentOf(v string, to *time.Time) bool {
 
 // many reads what is to be done to which exceptions.
 func many(r *http.Request) (f ledger.Filter, what string, err error) {
-	f, err = exceptionFilter(func(name string) string { return query(r, name) })
+	f, wrong := exceptionFilter(func(name string) string { return query(r, name) })
 	what = query(r, "do")
 	switch {
-	case err != nil:
-		return f, what, badRequest(err.Error())
+	case wrong != "":
+		return f, what, badRequest(wrong)
 	case what != protocol.ExceptionRetry && what != protocol.ExceptionDiscard:
 		return f, what, badRequest("do must be retry or discard.")
 	case f == ledger.Filter{Until: f.Until}:
