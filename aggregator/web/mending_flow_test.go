@@ -79,6 +79,9 @@ func TestEditFlow(t *testing.T) {
 		t.Errorf("the error is shown at %q", got)
 	}
 	b.shot("exception-refused")
+	b.readable("exception with an error")
+	b.size(375, 1100, "dark")
+	b.fitsNarrow("exception with an error")
 	write(`{"kind": "sale", "lines": [{"sku": "a", "quantity": 1}]}`)
 	b.do("correct it", chromedp.Click(css(".editor .btn")))
 	b.until(`document.readyState === "complete" && document.querySelector("h1").textContent.includes("took effect") && !document.getElementById("x-doc")`)
@@ -88,6 +91,7 @@ func TestEditFlow(t *testing.T) {
 	if !eval[bool](b, `[...document.querySelectorAll("summary")].some((s) => s.textContent.startsWith("As it came"))`) {
 		t.Error("the original is not shown")
 	}
+	b.fitsNarrow("exception, corrected")
 	b.shot("exception-corrected")
 }
 
