@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -78,7 +79,10 @@ func ledgerService(t *testing.T) (url string, booked map[string]document) {
 	t.Helper()
 	booked = map[string]document{}
 	asked, n := map[string]int{}, 0
+	var mu sync.Mutex // guards the three: a call may be repeated while the first is answered
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
 		if r.Header.Get("Authorization") != "Bearer secret" {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
