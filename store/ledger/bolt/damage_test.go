@@ -117,8 +117,14 @@ func TestCorruptFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	half := append([]byte(nil), whole[:len(whole)/2]...)
+	m, ok := readMeta(path)
+	if !ok {
+		t.Fatal("no meta page was found")
+	}
+	used := int64(m.pages) * m.pageSize // the file has more, laid ahead
 	for name, content := range map[string][]byte{
 		"empty": {}, "zeros": make([]byte, 64<<10), "text": []byte(strings.Repeat("this is no ledger\n", 4096)), "half": half,
+		"a page too short": whole[:used-m.pageSize], "a byte too short": whole[:used-1],
 	} {
 		t.Run(name, func(t *testing.T) {
 			bad := filepath.Join(t.TempDir(), "bad.db")

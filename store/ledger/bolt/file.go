@@ -4,9 +4,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 
 	"go.etcd.io/bbolt"
@@ -62,12 +64,18 @@ func syncDir(dir string) error {
 }
 
 func openFile(path string, readOnly bool) (db *bbolt.DB, err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer guard(&err)
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	} else if info.Size() == 0 {
 		return nil, fmt.Errorf("%w: file has 0 bytes, want at least 2 pages", ledger.ErrCorrupt)
+	}
+	// A file that was cut is told by its length: what lies behind its end cannot be
+	// looked at without a fault, and a fault inside bbolt.Open keeps the file locked.
+	if m, ok := readMeta(path); ok && m.pages > uint64(m.bytes/m.pageSize) {
+		return nil, fmt.Errorf("%w: file has %d bytes, its %d pages take %d", ledger.ErrCorrupt, m.bytes, m.pages, int64(m.pages)*m.pageSize)
 	}
 	if !readOnly {
 		if err := probe(path); err != nil {
@@ -91,7 +99,7 @@ func openFile(path string, readOnly bool) (db *bbolt.DB, err error) {
 // a panic ends the process. A file that was closed properly holds its free list
 // and needs neither.
 func probe(path string) error {
-	if hasFreelist(path) {
+	if m, ok := readMeta(path); ok && m.freelist != noFreelist {
 		return nil
 	}
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: openTimeout, ReadOnly: true})
@@ -127,28 +135,45 @@ func walk(b *bbolt.Bucket) error {
 	return nil
 }
 
-// hasFreelist reads bbolt's two meta pages: {page header 16, magic 4, version
-// 4, page size 4, flags 4, root 16, freelist 8, pages 8, txid 8, checksum 8}.
-func hasFreelist(path string) bool {
+// meta is what bbolt's newest sound meta page says of the file.
+type meta struct {
+	pageSize int64
+	freelist uint64 // page of the free list; noFreelist: it was not written
+	pages    uint64 // that are in use or free: the file is at least as long
+	bytes    int64  // of the file, looked at after that
+}
+
+const noFreelist = ^uint64(0)
+
+// readMeta reads bbolt's two meta pages: {page header 16, magic 4, version 4, page
+// size 4, flags 4, root 16, freelist 8, pages 8, txid 8, checksum 8}.
+func readMeta(path string) (m meta, ok bool) {
 	f, err := os.Open(path)
 	if err != nil {
-		return false
+		return m, false
 	}
 	defer func() { _ = f.Close() }()
-	const magic, metaBytes, noFreelist = 0xED0CDAED, 80, ^uint64(0)
+	const magic, metaBytes = 0xED0CDAED, 80
 	var b [metaBytes]byte
-	var newest, freelist uint64 = 0, noFreelist
-	size := int64(os.Getpagesize())
+	newest, size := uint64(0), int64(os.Getpagesize())
 	for page := range int64(2) {
 		if _, err := f.ReadAt(b[:], page*size); err != nil || binary.LittleEndian.Uint32(b[16:]) != magic {
-			return false
+			return m, false
 		}
 		size = int64(binary.LittleEndian.Uint32(b[24:]))
-		if txid := binary.LittleEndian.Uint64(b[64:]); txid >= newest {
-			newest, freelist = txid, binary.LittleEndian.Uint64(b[48:])
+		sum := fnv.New64a()
+		_, _ = sum.Write(b[16:72]) // a hash takes all
+		if txid := binary.LittleEndian.Uint64(b[64:]); txid >= newest && sum.Sum64() == binary.LittleEndian.Uint64(b[72:]) {
+			newest, ok = txid, true
+			m = meta{pageSize: size, freelist: binary.LittleEndian.Uint64(b[48:]), pages: binary.LittleEndian.Uint64(b[56:])}
 		}
 	}
-	return freelist != noFreelist
+	info, err := f.Stat()
+	if err != nil {
+		return m, false
+	}
+	m.bytes = info.Size()
+	return m, ok
 }
 
 // guard turns a panic, or a fault in the mapped file, into ErrCorrupt.
