@@ -137,7 +137,11 @@ func (b *browser) watch(ev any) {
 
 func (b *browser) do(what string, a ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
-	if err := chromedp.Do(b.ctx, a...); err != nil {
+	err := chromedp.Do(b.ctx, a...)
+	if err != nil && strings.Contains(err.Error(), "Could not find node") {
+		err = chromedp.Do(b.ctx, a...) // the page brought itself up to date between finding and using it
+	}
+	if err != nil {
 		b.shot("failed")
 		b.t.Fatalf("%s: %v", what, err)
 	}
