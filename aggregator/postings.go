@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"tillwire/aggregator/fleet"
+	"tillwire/aggregator/ingest"
 	"tillwire/aggregator/poster"
 	"tillwire/aggregator/poster/generic"
 	"tillwire/aggregator/poster/tryton"
@@ -75,6 +76,9 @@ func (a *Aggregator) openPostings() error {
 	return nil
 }
 
+// openAgain is how long postings wait for a full queue before they ask anew.
+const openAgain = 200 * time.Millisecond
+
 // runPostings opens the configured stores in the ledger, then works the queues.
 func (a *Aggregator) runPostings(ctx context.Context) error {
 	want, opening := map[protocol.StoreID]string{}, map[string]bool{}
@@ -84,7 +88,15 @@ func (a *Aggregator) runPostings(ctx context.Context) error {
 			want[protocol.StoreID(s.Store)] = e.cfg.Name
 		}
 	}
-	if err := a.ingest.OpenPostings(ctx, want, opening); err != nil && ctx.Err() == nil {
+	err := a.ingest.OpenPostings(ctx, want, opening)
+	for errors.Is(err, ingest.ErrBusy) && ctx.Err() == nil { // a chain comes back while we start
+		select {
+		case <-ctx.Done():
+		case <-time.After(openAgain):
+		}
+		err = a.ingest.OpenPostings(ctx, want, opening)
+	}
+	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("open postings: %w", err)
 	}
 	g, ctx := errgroup.WithContext(ctx)

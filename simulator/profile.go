@@ -18,18 +18,6 @@ var (
 	storeShare = [21]int{8317, 3770, 3196, 2910, 2356, 1961, 1664, 961, 321, 143, 93, 60, 42, 32, 28, 25, 24, 23, 22, 21, 20}
 )
 
-const (
-	// basketsPerStoreHour is the mean over a week of one mean store. With the
-	// profile above, 400 stores then ring up about 20 baskets a second in the
-	// busiest hour, which is what a real chain of that size does.
-	basketsPerStoreHour = 60.0
-	busyHour            = 16 // local hour at which a demo starts: the profile climbs to its peak
-)
-
-// busyMoment is the Saturday on which a demo's own clock starts; only the
-// profile uses it, documents carry the real time.
-func busyMoment() time.Time { return time.Date(2026, time.November, 21, busyHour, 0, 0, 0, time.UTC) }
-
 // rhythm is sales intensity at t beside the weekly mean (1.0), interpolated
 // between the hours so that load has no steps.
 func rhythm(t time.Time) float64 {

@@ -174,7 +174,8 @@ func TestProfileFollowsTheShape(t *testing.T) {
 	if sum < 399.99 || sum > 400.01 {
 		t.Errorf("shares add up to %f", sum)
 	}
-	if peak, night := rhythm(busyMoment().Add(90*time.Minute)), rhythm(busyMoment().Add(12*time.Hour)); peak < 20*night {
+	saturday := time.Date(2026, time.November, 21, 0, 0, 0, 0, time.UTC)
+	if peak, night := rhythm(saturday.Add(17*time.Hour+30*time.Minute)), rhythm(saturday.Add(28*time.Hour)); peak < 20*night {
 		t.Errorf("peak %f, night %f", peak, night)
 	}
 	for _, a := range articles(700) {

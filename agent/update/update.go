@@ -2,6 +2,7 @@ package update
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -108,14 +109,20 @@ func (u *Updater) say(state, reason string) {
 
 // Run first proves this program, where it is on trial; then it fetches what is
 // wanted. It returns ErrRestart where another program is to go on, after which the
-// caller ends as it always does and calls Restart.
+// caller ends as it always does and calls Restart. No other error ends it, and with it
+// the agent: tills are served whatever becomes of updates.
 func (u *Updater) Run(ctx context.Context) error {
 	if u.Status().State == StateOff {
 		<-ctx.Done()
 		return nil
 	}
-	if err := u.prove(ctx); err != nil || ctx.Err() != nil {
+	err := u.prove(ctx)
+	if errors.Is(err, ErrRestart) || ctx.Err() != nil {
 		return err
+	}
+	if err != nil {
+		u.say(StateFailed, err.Error())
+		u.o.Log.Warn().Err(err).Msg("what is known of updates cannot be read or kept")
 	}
 	wait := rand.N(firstLookMax) //nolint:gosec // spreads a chain's calls, guards nothing
 	for {
@@ -165,7 +172,7 @@ func (u *Updater) prove(ctx context.Context) error {
 		case <-t.C:
 		case <-end.C:
 			s.fail(fmt.Sprintf("it did not take sales and reach the aggregator within %s", confirmWithin), u.o.Now())
-			if err := u.folder.save(s); err != nil {
+			if err := u.folder.save(s); err != nil { // started anew, it would be tried again, for ever
 				return err
 			}
 			u.o.Log.Error().Msg("this program did not prove itself; the one before comes back")

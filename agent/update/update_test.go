@@ -281,6 +281,33 @@ func TestAStopIsNoVerdict(t *testing.T) {
 	}
 }
 
+// Whatever is wrong with the folder of updates, the agent goes on: it says so, and no more.
+func TestABrokenStateEndsNobody(t *testing.T) {
+	dir := t.TempDir()
+	if err := in(dir).write("state.json", []byte("{")); err != nil {
+		t.Fatal(err)
+	}
+	u := updater(t, dir, "v1", publish(t, "v2", 1, []byte("program two")))
+	u.Want("v2")
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- u.Run(ctx) }()
+	for end := time.Now().Add(20 * time.Second); u.Status().State != StateFailed && time.Now().Before(end); {
+		select {
+		case err := <-done:
+			t.Fatalf("updates ended the agent: %v", err)
+		case <-time.After(time.Millisecond):
+		}
+	}
+	if s := u.Status(); s.State != StateFailed || !strings.Contains(s.Reason, "delete") {
+		t.Errorf("%+v", s)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("stopping: %v", err)
+	}
+}
+
 func TestOptionsAreChecked(t *testing.T) {
 	if u, err := New(Options{DataDir: t.TempDir()}); err != nil || u.Status().State != StateOff {
 		t.Errorf("without keys: %v", err)
