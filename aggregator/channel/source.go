@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"tillwire/protocol"
 )
 
@@ -30,6 +32,32 @@ type Source struct {
 type Progress struct {
 	Position uint64 `json:"position"`
 	Begun    bool   `json:"begun"` // false: it was never told anything
+}
+
+// Next is how far it may be said that a partner was told, and whether that is other
+// than p. Everything up to reached was marked; behind lowest something is still owed
+// (owed false: nothing is); where keys had no room (lost), all from p on is looked at
+// again. What is told twice does no harm, what is left out would.
+func (p Progress) Next(reached, lowest uint64, owed, lost bool) (next Progress, moved bool) {
+	next = Progress{Position: reached, Begun: true}
+	if owed {
+		next.Position = min(next.Position, lowest)
+	}
+	if lost {
+		next.Position = min(next.Position, p.Position)
+	}
+	return next, next != p && reached > 0
+}
+
+// Keep writes where Next led, if it moved, and returns what is kept now.
+func (f *Facts) Keep(ctx context.Context, log zerolog.Logger, connector, key string, was, next Progress) Progress {
+	if err := f.Save(ctx, key, next); err != nil {
+		if ctx.Err() == nil {
+			log.Warn().Err(err).Str("connector", connector).Msg("progress not kept; it is told again after a crash")
+		}
+		return was
+	}
+	return next
 }
 
 var errAll = errors.New("every article may have changed")

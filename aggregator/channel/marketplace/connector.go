@@ -228,26 +228,16 @@ func (m *Connector) again() {
 // keep writes how far the partner was told, where that moved.
 func (m *Connector) keep(ctx context.Context) {
 	m.mu.Lock()
-	p := channel.Progress{Position: m.reached, Begun: true}
-	if low, ok := m.lane.Lowest(); ok {
-		p.Position = min(p.Position, low)
-	}
-	if m.lost {
-		p.Position = min(p.Position, m.at.Position)
-	}
-	moved := p != m.at && m.reached > 0
+	low, owed := m.lane.Lowest()
+	was := m.at
+	next, moved := was.Next(m.reached, low, owed, m.lost)
 	m.mu.Unlock()
 	if !moved {
 		return
 	}
-	if err := m.o.Facts.Save(ctx, factProgress+m.c.Name, p); err != nil {
-		if ctx.Err() == nil {
-			m.o.Log.Warn().Err(err).Str("connector", m.c.Name).Msg("progress not kept; it is told again after a crash")
-		}
-		return
-	}
+	kept := m.o.Facts.Keep(ctx, m.o.Log, m.c.Name, factProgress+m.c.Name, was, next)
 	m.mu.Lock()
-	m.at = p
+	m.at = kept
 	m.mu.Unlock()
 }
 

@@ -227,26 +227,16 @@ func splitKey(key string) (protocol.SKU, protocol.StoreID) {
 // keep writes how far the shop was told, where that moved.
 func (s *Shop) keep(ctx context.Context) {
 	s.mu.Lock()
-	p := channel.Progress{Position: s.reached, Begun: true}
-	if low, ok := s.lane.Lowest(); ok {
-		p.Position = min(p.Position, low)
-	}
-	if s.lost {
-		p.Position = min(p.Position, s.progress.Position)
-	}
-	moved := p != s.progress && s.reached > 0
+	low, owed := s.lane.Lowest()
+	was := s.progress
+	next, moved := was.Next(s.reached, low, owed, s.lost)
 	s.mu.Unlock()
 	if !moved {
 		return
 	}
-	if err := s.o.Facts.Save(ctx, factProgress+s.c.Name, p); err != nil {
-		if ctx.Err() == nil {
-			s.o.Log.Warn().Err(err).Str("connector", s.c.Name).Msg("progress not kept; it is told again after a crash")
-		}
-		return
-	}
+	kept := s.o.Facts.Keep(ctx, s.o.Log, s.c.Name, factProgress+s.c.Name, was, next)
 	s.mu.Lock()
-	s.progress = p
+	s.progress = kept
 	s.mu.Unlock()
 }
 
