@@ -23,6 +23,7 @@ const (
 	cutOffMin         = 75 * time.Second // a till cut off from its agent posts at least this late (> LateTolerance)
 	countLagMean      = 6 * time.Second  // from the counting of a shelf to the arrival of the count
 	countLagMax       = 40 * time.Second // and at most
+	lastLookMax       = 2 * time.Second  // for the marks of all stores at the end of a fault
 	truthHorizon      = 10 * time.Minute // movements kept to judge counts that arrive late; > cutOffMax + countLagMax
 	cutOffMax         = 4 * time.Minute
 	linesMax          = 1000 // lines of one document, as the contract says; longer ones are split

@@ -67,9 +67,9 @@ func (r *rehearsal) prove(abort context.Context, sold time.Duration) (*FleetResu
 		r.tell(fmt.Sprintf("  %s of %s still to come", plural(int(left), "event"), plural(stores, "store")))
 	})
 	drain := time.Since(began)
-	r.gauge.look(abort)
 	stop()
 	<-watched
+	r.gauge.look(abort)
 	if err != nil {
 		return nil, err
 	}

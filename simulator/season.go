@@ -119,6 +119,7 @@ func (s *season) plan() []step {
 		from := starts.Add(f.At.D())
 		until := from.Add(f.Lasts.D())
 		out = append(out, step{at: from, do: func(context.Context) { s.begin(h) }})
+		out = append(out, step{at: until, do: s.lastLook}) // before the parts end, which lets the backlog drain
 		out = append(out, s.parts(f, h, from, until)...)
 		out = append(out, step{at: until, do: func(context.Context) { s.end(h) }})
 	}
@@ -317,6 +318,16 @@ func (s *season) watch(o *oracle, marks map[protocol.StoreID]protocol.StoreStatu
 		case left == 0:
 			h.DrainS = s.rehearsal.elapsed() - h.UntilS
 		}
+	}
+}
+
+// lastLook takes the marks anew: a fault may be shorter than the gauge's rest. Where the
+// aggregator does not answer, the gauge's last look holds.
+func (s *season) lastLook(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lastLookMax)
+	defer cancel()
+	if marks, err := s.rehearsal.fleet.Chain.stores(ctx); err == nil {
+		s.watch(s.rehearsal.oracle, marks)
 	}
 }
 

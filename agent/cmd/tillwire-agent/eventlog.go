@@ -27,6 +27,7 @@ var eventIDs = map[string]uint32{
 	"a fetched program ended":                                                      21,
 	"the wanted version was not had":                                               22,
 	"this program did not prove itself; the one before comes back":                 23,
+	"what is known of updates cannot be read or kept":                              24,
 	"journal: the file is corrupt":                                                 100,
 	"journal: the file could not be checked in a child process":                    101,
 	"journal: open not noted":                                                      102,
