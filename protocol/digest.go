@@ -111,13 +111,8 @@ func (f *DigestFold) Add(e *Event, seq uint64, recordUS int64) {
 	}
 }
 
-// outside tells whether a movement is not yet in what was counted: by seq, and
-// where the till posted late by its own time.
 func (c *DigestCount) outside(e *Event, seq uint64, recordUS int64) bool {
-	if recordUS-e.EventTime.US > LateToleranceUS {
-		return e.EventTime.US > c.CountedUS
-	}
-	return seq > c.Cut
+	return !e.Counted(seq, recordUS, c.Cut, c.CountedUS)
 }
 
 // seeCount takes what the awaited count of an article says.
@@ -246,7 +241,7 @@ func (p *DigestPlan) count(e *Event, seq uint64) {
 		case !plain || l.Zone != "" || e.Zone != "" || was != nil && was.session == session(e):
 			p.blurred[l.SKU] = true
 			p.open++
-		case was == nil || us >= was.CountedUS:
+		case was == nil || l.Cut > was.Cut || l.Cut == was.Cut && us >= was.CountedUS:
 			p.counts[k] = &plannedCount{DigestCount{Seq: seq, Cut: l.Cut, CountedUS: us}, session(e)}
 		}
 	}

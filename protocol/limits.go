@@ -34,6 +34,7 @@ const (
 	PresenceGrace       = 45 * time.Second
 	AckCoalesce         = 50 * time.Millisecond
 	LateToleranceUS     = 60_000_000 // record_time − event_time beyond which a document was posted late
+	ClockSetBackUS      = 1_000_000  // record times ahead of the agent's clock by more: it was set back
 	traceparentMaxByte  = 128
 	lineOnWireMax       = 1<<31 - 1 // int32 of other implementers
 )

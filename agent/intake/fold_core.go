@@ -17,20 +17,18 @@ type cell struct {
 }
 
 // inside tells whether a movement was off the shelf when the cell was counted.
-// One that its till posted late is judged by its own time instead of its seq.
-func (c *cell) inside(seq uint64, recordUS, eventUS int64) bool {
-	if c.countedUS == 0 {
-		return false
-	}
-	if recordUS-eventUS > protocol.LateToleranceUS {
-		return eventUS <= c.countedUS
-	}
-	return seq <= c.cut
+func (c *cell) inside(e *protocol.Event, seq uint64, recordUS int64) bool {
+	return c.countedUS != 0 && e.Counted(seq, recordUS, c.cut, c.countedUS)
 }
 
-// apply adds a movement that is outside of the count.
-func (c *cell) apply(m protocol.Move, seq uint64, recordUS, eventUS int64) {
-	if !c.inside(seq, recordUS, eventUS) {
+// before tells that the cell's count is older than another: its cut was earlier.
+func (c *cell) before(cut uint64, countedUS int64) bool {
+	return c.cut < cut || c.cut == cut && c.countedUS <= countedUS
+}
+
+// apply adds a movement of e that is outside of the count.
+func (c *cell) apply(m protocol.Move, e *protocol.Event, seq uint64, recordUS int64) {
+	if !c.inside(e, seq, recordUS) {
 		c.onHand += m.OnHand
 	}
 	c.unavailable += m.Unavailable
@@ -41,7 +39,7 @@ func (c *cell) apply(m protocol.Move, seq uint64, recordUS, eventUS int64) {
 // last one's cut counts; since is what moved behind that cut.
 func (c *cell) anchor(l *protocol.Line, session string, countedUS int64, since protocol.Quantity) {
 	if c.session != session || c.countedUS == 0 {
-		if c.countedUS > countedUS {
+		if !c.before(l.Cut, countedUS) {
 			return // an older count that came late changes variance only
 		}
 		c.counted, c.cut, c.countedUS, c.session = 0, 0, 0, session
@@ -54,7 +52,7 @@ func (c *cell) anchor(l *protocol.Line, session string, countedUS int64, since p
 
 // zero is what a full count says of an article that it did not find.
 func (c *cell) zero(session string, cut uint64, countedUS int64, since protocol.Quantity) {
-	if c.session == session || c.countedUS > countedUS {
+	if c.session == session || !c.before(cut, countedUS) {
 		return
 	}
 	c.counted, c.cut, c.countedUS, c.session = 0, cut, countedUS, session

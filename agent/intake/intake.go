@@ -76,7 +76,8 @@ type Intake struct {
 	stock   *stock
 	tasks   tasks
 
-	regMu     sync.Mutex // guards registers
+	regMu     sync.Mutex // guards registers, regAt
+	regAt     time.Time  // when the newest document came
 	registers *registerClocks
 
 	hostSeen atomic.Pointer[string] // last Host that post accepted

@@ -27,6 +27,9 @@ func TestDocumentsAfterTheClockWasSetBack(t *testing.T) {
 	if w := s.post("/v1/sales", sale(2)); w.Code != http.StatusOK {
 		t.Errorf("a retry with the clock before is answered with %d %s", w.Code, w.Body)
 	}
+	if back := time.Now().Add(-time.Hour); clockSet(time.Now(), time.Now().Add(time.Hour)) || clockSet(time.Time{}, back) {
+		t.Error("time that went by is taken for a clock that was set")
+	}
 	var flags []bool
 	err := s.j.Scan(1, func(_ uint64, _ int64, rec []byte) error {
 		var e protocol.Event

@@ -146,7 +146,7 @@ func (s *stock) fold(j Journal, p pending) {
 	for _, m := range s.moves {
 		m.OnHand, m.Unavailable = sign*m.OnHand, sign*m.Unavailable
 		if c := s.cell(m.SKU); c != nil {
-			c.apply(m, p.seq, p.recordUS, e.EventTime.US)
+			c.apply(m, e, p.seq, p.recordUS)
 		}
 	}
 	if since != nil {
@@ -270,7 +270,7 @@ func (s *stock) since(j Journal, count *protocol.Event, seq uint64) map[protocol
 			if !named {
 				c = rest
 			}
-			if !c.inside(at, recordUS, e.EventTime.US) {
+			if !c.inside(&e, at, recordUS) {
 				sums[m.SKU] += m.OnHand
 			}
 		}

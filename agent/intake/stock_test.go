@@ -78,9 +78,8 @@ func TestLocalStock(t *testing.T) {
 // TestCountsCutTheJournal: what was off the shelf when it was counted is inside
 // the count, whenever the count is told.
 func TestCountsCutTheJournal(t *testing.T) {
-	now := testNow.Add(-20 * time.Minute)
+	now := testNow
 	s := newShop(t)
-	s.in.o.Now = func() time.Time { return now }
 	sale := func(id, quantity string) protocol.WriteResult {
 		return s.mustPost("/v1/sales", at(id, 20, ``, "A", quantity))
 	}

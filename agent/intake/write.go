@@ -54,23 +54,40 @@ func (in *Intake) complete(e *protocol.Event, traceparent string) {
 	if e.Traceparent == "" && traceparent != "" && protocol.ValidTraceparent(traceparent) {
 		e.Traceparent = traceparent // an invalid header is ignored, as W3C asks
 	}
-	now := in.o.Now().UnixMicro()
+	now := in.o.Now()
+	back := in.tellSetBack(e, now.UnixMicro())
 	if e.Register != "" {
 		in.regMu.Lock()
-		e.ClockOffsetUS, e.ClockErrorUS = in.registers.learn(e.Register, e.EventTime.US, now)
+		if back || clockSet(in.regAt, now) {
+			in.registers = newRegisterClocks()
+		}
+		if in.regAt = now; !back {
+			e.ClockOffsetUS, e.ClockErrorUS = in.registers.learn(e.Register, e.EventTime.US, now.UnixMicro())
+		}
 		in.regMu.Unlock()
 	}
-	in.tellSetBack(e, now)
+}
+
+// clockSet tells that the agent's clock was set between two of its times: what was
+// learnt of the registers' clocks is theirs against one that is gone. Times without the
+// monotonic reading, which tests have, never tell it.
+func clockSet(before, now time.Time) bool {
+	if before.IsZero() {
+		return false
+	}
+	return (now.Round(0).Sub(before.Round(0)) - now.Sub(before)).Abs() > protocol.ClockSetBackUS*time.Microsecond
 }
 
 // tellSetBack marks a document that is recorded while record times run ahead of the
 // clock: they never fall, so where the clock was years fast and was set right, they go
 // on from there. Without the mark, what is sold then looks as if it had been posted
 // years late, and a count of the fast time would take it for counted.
-func (in *Intake) tellSetBack(e *protocol.Event, nowUS int64) {
-	if in.o.Journal.HeadUS()-nowUS > protocol.LateToleranceUS {
-		e.Flags |= protocol.FlagClockSetBack
+func (in *Intake) tellSetBack(e *protocol.Event, nowUS int64) bool {
+	if in.o.Journal.HeadUS()-nowUS <= protocol.ClockSetBackUS {
+		return false
 	}
+	e.Flags |= protocol.FlagClockSetBack
+	return true
 }
 
 // warnings are told with the 201: the document counts, but somebody should look.

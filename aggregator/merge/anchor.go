@@ -24,7 +24,7 @@ type cut struct {
 type anchor struct {
 	group     [16]byte // session, or the event's own id
 	id        protocol.EventID
-	keyUS     int64 // min(counted, recorded) on the aggregator's clock: orders anchors in step with their cuts
+	keyUS     int64 // min(counted, recorded) on the aggregator's clock
 	countedUS int64 // on the counter's clock
 	offsetUS  int64 // of that clock; errorUS 0 = not known
 	errorUS   int64
@@ -53,14 +53,55 @@ func (a *anchor) cutOf(o ledger.OriginID) *cut {
 	return nil
 }
 
-// less orders anchors totally. Within one journal the cut is a monotone
-// function of keyUS (record times strictly increase), so this order agrees with
-// dominance of cuts; between journals it is time, then id.
+// less orders anchors totally: by time on the aggregator's clock, then by id. It
+// ranks what no journal's order tells; see rank.
 func (a *anchor) less(b *anchor) bool {
 	if a.keyUS != b.keyUS {
 		return a.keyUS < b.keyUS
 	}
 	return bytes.Compare(a.id[:], b.id[:]) < 0
+}
+
+// supersedes tells that both were counted over one journal, and a when more of it had
+// left the shelf. That order needs no clock: where the clock was set, or became known
+// between two counts, keyUS may say otherwise.
+func (a *anchor) supersedes(b *anchor) bool {
+	if a.own.origin == 0 || a.own.origin != b.own.origin {
+		return false
+	}
+	if a.own.epoch != b.own.epoch {
+		return a.own.epoch > b.own.epoch
+	}
+	if a.own.seq != b.own.seq {
+		return a.own.seq > b.own.seq
+	}
+	return a.keyUS-a.offsetUS > b.keyUS-b.offsetUS
+}
+
+// rank sorts anchors, greatest first: the one by less of those that nothing
+// supersedes, and each superseded one behind whatever supersedes it. The outcome
+// depends on which anchors there are, not on how they came.
+func rank(list []anchor) {
+	var room [anchorsMax + 1]int64
+	keys := room[:len(list)]
+	for i := range list {
+		keys[i] = list[i].keyUS
+	}
+	for range list { // a chain of superseded ones is as long as the list at most
+		for i := range list {
+			for j := range list {
+				if list[j].supersedes(&list[i]) {
+					keys[i] = min(keys[i], keys[j]-1)
+				}
+			}
+		}
+	}
+	for i := 1; i < len(list); i++ {
+		for k := i; k > 0 && (keys[k-1] < keys[k] || keys[k-1] == keys[k] && bytes.Compare(list[k-1].id[:], list[k].id[:]) < 0); k-- {
+			list[k-1], list[k] = list[k], list[k-1]
+			keys[k-1], keys[k] = keys[k], keys[k-1]
+		}
+	}
 }
 
 // comparable tells that one anchor's cut dominates the other's: they need no
@@ -69,9 +110,8 @@ func (a *anchor) comparable(b *anchor) bool {
 	return a.origin == b.origin || a.cutOf(b.origin) != nil && b.cutOf(a.origin) != nil
 }
 
-// addAnchor puts a part into the list (kept greatest first) and tells whether
-// the winner or its value changed.
-func addAnchor(list []anchor, a anchor) ([]anchor, bool) {
+// addAnchor puts a part into the list and keeps it ranked.
+func addAnchor(list []anchor, a anchor) []anchor {
 	for i := range list {
 		o := &list[i]
 		if o.group != a.group {
@@ -83,21 +123,12 @@ func addAnchor(list []anchor, a anchor) ([]anchor, bool) {
 			*o = a
 		}
 		o.qty, o.parts, o.firstSeq, o.firstUS = qty, parts, firstSeq, firstUS
-		won := i == 0
-		for ; i > 0 && list[i-1].less(&list[i]); i-- {
-			list[i-1], list[i] = list[i], list[i-1]
-		}
-		return list, won || i == 0
+		rank(list)
+		return list
 	}
-	i := len(list)
 	list = append(list, a)
-	for ; i > 0 && list[i-1].less(&list[i]); i-- {
-		list[i-1], list[i] = list[i], list[i-1]
-	}
-	if len(list) > anchorsMax {
-		list = list[:anchorsMax]
-	}
-	return list, i == 0
+	rank(list)
+	return list[:min(len(list), anchorsMax)]
 }
 
 // groupOf names the session that a count line belongs to: lines of one session
@@ -116,7 +147,7 @@ func (a *anchor) between(p *place, in bool) bool {
 	if !in || a.parts < 2 {
 		return false
 	}
-	if p.origin == a.origin && !p.late() {
+	if p.origin == a.origin && !p.late {
 		return p.seq > a.firstSeq
 	}
 	return p.eventUS > a.firstUS

@@ -380,7 +380,7 @@ func (e *Engine) anchorsOf(id ledger.CellID) []anchor {
 
 func (e *Engine) addAnchor(id ledger.CellID, a anchor) {
 	e.cells[id].anchored = true
-	e.anchors[id], _ = addAnchor(e.anchors[id], a)
+	e.anchors[id] = addAnchor(e.anchors[id], a)
 }
 
 // extraOf makes room for a cell's rarer numbers.

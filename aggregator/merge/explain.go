@@ -125,7 +125,7 @@ func (v *View) anchorsThen(read func(ledger.Position) (ledger.Entry, error), ste
 		chained[ledger.Position(steps[i].line.Position)] = true
 		for _, a := range steps[i].parts {
 			if q.AtUS == 0 || a.countedUS <= q.AtUS {
-				out, _ = addAnchor(out, a)
+				out = addAnchor(out, a)
 			}
 		}
 	}
@@ -141,7 +141,7 @@ func (v *View) anchorsThen(read func(ledger.Position) (ledger.Entry, error), ste
 		if (q.KnownUS == 0 || en.MergedUS <= q.KnownUS) && (q.AtUS == 0 || a.countedUS <= q.AtUS) {
 			taken[a.group] = true
 			a.qty, a.parts = 0, 1 // it does not name the cell; what other parts of its session found stands in the chain
-			out, _ = addAnchor(out, a)
+			out = addAnchor(out, a)
 		}
 	}
 	return out, nil

@@ -21,7 +21,7 @@ type history struct {
 var skus = []string{"X", "Y", "Z"}
 
 func drawHistory(t *rapid.T) []*journal {
-	h := &history{t: t, js: []*journal{newJournal("S1", "till-1"), newJournal("S1", "till-2"), newJournal("S2", "server"), newJournal("DC1", "feed:wms")}, now: 100_000 * sec}
+	h := &history{t: t, js: []*journal{newJournal("S1", "till-1"), newJournal("S1", "till-2"), newJournal("S2", "server"), newJournal("DC1", "feed:wms")}, now: 1_000_000 * sec}
 	for _, j := range h.js[:3] {
 		j.offset = rapid.SampledFrom([]int64{0, 0, 30 * sec, -120 * sec, 90_000 * sec}).Draw(t, "offset")
 		if rapid.Bool().Draw(t, "clock told") {
@@ -30,10 +30,23 @@ func drawHistory(t *rapid.T) []*journal {
 		}
 	}
 	for range rapid.IntRange(0, 40).Draw(t, "events") {
+		if j := h.js[rapid.IntRange(0, len(h.js)-1).Draw(t, "clock")]; rapid.IntRange(0, 9).Draw(t, "set") == 0 && !j.origin.IsFeed() {
+			h.setClock(j)
+		}
 		h.now += rapid.SampledFrom([]int64{1, 7, 40, 90, 700, 2000}).Draw(t, "gap") * sec
 		h.event(h.js[rapid.IntRange(0, len(h.js)-1).Draw(t, "journal")])
 	}
 	return h.js
+}
+
+// setClock lets a journal's clock jump, which the journal may be told.
+func (h *history) setClock(j *journal) {
+	j.offset += rapid.SampledFrom([]int64{-7000, -90, -2, 2, 90, 7000}).Draw(h.t, "jump") * sec
+	if rapid.Bool().Draw(h.t, "jump told") {
+		h.docs++
+		r := j.add(protocol.KindClock, fmt.Sprintf("jump%d", h.docs), h.now-j.offset, h.now-j.offset)
+		r.ev.ClockOffsetUS, r.ev.ClockErrorUS = j.offset, 1000
+	}
 }
 
 func (h *history) line() protocol.Line {
@@ -140,8 +153,13 @@ func (h *history) count(j *journal) {
 	if j == sibling {
 		sibling = h.js[1]
 	}
-	counted := r.ev.EventTime.US + j.offset - sibling.offset
-	seen := []protocol.SiblingCut{{Agent: sibling.origin.Agent, Epoch: 1, Seq: sibling.cutAt(counted)}}
+	counted, seq := r.ev.EventTime.US+j.offset, uint64(0)
+	for i := range sibling.recs {
+		if sibling.recs[i].trueUS <= counted {
+			seq = sibling.recs[i].seq
+		}
+	}
+	seen := []protocol.SiblingCut{{Agent: sibling.origin.Agent, Epoch: 1, Seq: seq}}
 	for i := range r.ev.Lines {
 		r.ev.Lines[i].Cuts = seen
 	}

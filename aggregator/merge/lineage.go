@@ -10,6 +10,11 @@ import (
 // and refolded whole.
 const refoldMarginUS = 600_000_000
 
+// setMarginUS is by how much more a clock may have been set ahead unnoticed where a
+// count saw other journals by the store's LAN: their movements are judged by seq, so
+// that a wrong moment of counting must not end a refold before them.
+const setMarginUS = 86_400_000_000
+
 // clockStepsMax bounds what is remembered of one journal's clock.
 const clockStepsMax = 256
 
@@ -74,20 +79,16 @@ type place struct {
 	seq      uint64
 	recordUS int64
 	eventUS  int64 // corrected by what the agent knew of the register's clock
+	late     bool  // its register could not post in time: that its seq is beyond a cut says nothing
 	setBack  bool  // recordUS only continues earlier ones: the agent's clock was set back
 }
 
 func placeOf(en *ledger.Entry, recordUS int64, ev *protocol.Event) place {
-	p := place{origin: en.Origin, epoch: en.Epoch, seq: en.Seq, recordUS: recordUS, eventUS: ev.EventTime.US, setBack: ev.Flags&protocol.FlagClockSetBack != 0}
-	if ev.ClockErrorUS > 0 && ev.Kind != protocol.KindClock {
-		p.eventUS += ev.ClockOffsetUS
+	return place{
+		origin: en.Origin, epoch: en.Epoch, seq: en.Seq, recordUS: recordUS, eventUS: ev.OccurredUS(),
+		late: ev.PostedLate(recordUS), setBack: ev.Flags&protocol.FlagClockSetBack != 0,
 	}
-	return p
 }
-
-// late tells a document that its register could not post in time: its seq says
-// nothing of when the goods left the shelf.
-func (p *place) late() bool { return !p.setBack && p.recordUS-p.eventUS > protocol.LateToleranceUS }
 
 // judged says what decided whether a movement is inside a cut.
 type judged uint8
@@ -101,24 +102,31 @@ const (
 
 // inside tells whether a movement was off the shelf when the anchor was counted.
 //
-//	posted late                 → event time against counted_at
-//	the counting journal itself → seq ≤ cut
-//	a sibling seen by the LAN   → seq ≤ its cut
+//	the counting journal itself → seq ≤ cut; posted late: or event time ≤ counted_at
+//	a sibling seen by the LAN   → seq ≤ its cut; posted late: or by event time
 //	a sibling, clocks known     → record time against counted_at
 //	else                        → event time against counted_at
 //
-// Times are compared on the aggregator's clock; a clock that nobody knows is
-// taken at its word.
+// Times of one journal are compared as they stand: what is known of its clock
+// changes between two records when it is learnt, not when the clock was set. Times of
+// two are compared on the aggregator's clock; a clock that nobody knows is taken at
+// its word.
 func (l *lineage) inside(a *anchor, p *place) (bool, judged) {
-	if seen := a.cutOf(p.origin); seen != nil && (a.stated || !p.late()) {
-		return covers(seen, p.epoch, p.seq, l.forks[p.origin]), bySeq
+	if seen := a.cutOf(p.origin); seen != nil {
+		in := covers(seen, p.epoch, p.seq, l.forks[p.origin])
+		switch {
+		case in || a.stated || !p.late:
+			return in, bySeq
+		case seen == &a.own && seen.epoch == p.epoch:
+			return p.eventUS <= a.countedUS, byEventTime
+		}
 	}
 	offset, wrong := l.clockAt(p.origin, p.epoch, p.seq)
 	counted := a.countedUS + a.offsetUS
 	switch {
 	case a.stated && p.origin == a.origin:
 		return p.eventUS <= a.countedUS, byOwnClock
-	case a.stated, wrong == 0, a.errorUS == 0, p.late():
+	case a.stated, wrong == 0, a.errorUS == 0, p.late:
 		return p.eventUS+offset <= counted, byEventTime
 	}
 	at := p.recordUS + offset

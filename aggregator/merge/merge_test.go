@@ -123,15 +123,23 @@ func (j *journal) cutAt(us int64) uint64 {
 }
 
 func (j *journal) add(kind protocol.Kind, doc string, eventUS, recordUS int64, lines ...protocol.Line) *rec {
+	trueUS, back := recordUS+j.offset, false
 	if n := len(j.recs); n > 0 {
+		back = j.recs[n-1].recordUS-recordUS > protocol.ClockSetBackUS
 		recordUS = max(recordUS, j.recs[n-1].recordUS+1)
 	}
 	ev := protocol.Event{Kind: kind, Store: j.origin.Store, DocumentID: doc, EventTime: protocol.Stamp{US: eventUS}, Lines: lines}
 	ev.ID = protocol.MakeEventID(ev.Store, kind, doc)
+	if back {
+		ev.Flags = protocol.FlagClockSetBack
+	}
 	for i := range ev.Lines {
 		l := &ev.Lines[i]
 		l.Line = i + 1
-		if kind == protocol.KindCount {
+		switch {
+		case kind == protocol.KindCount && back:
+			l.Cut = uint64(len(j.recs))
+		case kind == protocol.KindCount:
 			at := l.CountedAt.US
 			if at == 0 {
 				at = eventUS
@@ -139,7 +147,7 @@ func (j *journal) add(kind protocol.Kind, doc string, eventUS, recordUS int64, l
 			l.Cut = j.cutAt(min(at, recordUS))
 		}
 	}
-	j.recs = append(j.recs, rec{origin: j.origin, epoch: 1, seq: uint64(len(j.recs) + 1), recordUS: recordUS, ev: ev, trueUS: recordUS + j.offset})
+	j.recs = append(j.recs, rec{origin: j.origin, epoch: 1, seq: uint64(len(j.recs) + 1), recordUS: recordUS, ev: ev, trueUS: trueUS})
 	return &j.recs[len(j.recs)-1]
 }
 

@@ -2,6 +2,7 @@ package merge
 
 import (
 	"bytes"
+	"slices"
 	"sort"
 
 	"tillwire/protocol"
@@ -187,6 +188,9 @@ func bestClaim(js []*journal, facts []fact, loc protocol.StoreID, sku protocol.S
 	for _, g := range groups {
 		list = append(list, g)
 	}
+	list = slices.DeleteFunc(list, func(c *claim) bool {
+		return slices.ContainsFunc(list, func(later *claim) bool { return plainAfter(later, c) })
+	})
 	sort.Slice(list, func(a, b int) bool {
 		if list[a].key != list[b].key {
 			return list[a].key > list[b].key
@@ -197,6 +201,23 @@ func bestClaim(js []*journal, facts []fact, loc protocol.StoreID, sku protocol.S
 		return nil
 	}
 	return list[0]
+}
+
+// plainAfter tells that of one journal more had happened when a was counted.
+func plainAfter(a, b *claim) bool {
+	if a.stated || b.stated || a.r.origin != b.r.origin {
+		return false
+	}
+	cut := func(c *claim) uint64 {
+		if c.line == nil {
+			return 0
+		}
+		return c.line.Cut
+	}
+	if cut(a) != cut(b) {
+		return cut(a) > cut(b)
+	}
+	return a.key-a.offset > b.key-b.offset
 }
 
 // plainClock is the newest estimate in the record's own journal before it.
@@ -220,7 +241,7 @@ func plainInside(js []*journal, c *claim, f *fact) bool {
 	if ev.ClockErrorUS > 0 {
 		event += ev.ClockOffsetUS
 	}
-	late := r.recordUS-event > 60*sec
+	late := r.recordUS-event > 60*sec && ev.Flags&protocol.FlagClockSetBack == 0
 	if c.stated {
 		for _, k := range c.r.ev.Acks {
 			if k.Origin == r.origin {
@@ -231,18 +252,21 @@ func plainInside(js []*journal, c *claim, f *fact) bool {
 			return event <= c.counted
 		}
 	}
-	if !late && r.origin == c.r.origin {
-		return c.line != nil && r.seq <= c.line.Cut
+	if r.origin == c.r.origin {
+		return c.line != nil && r.seq <= c.line.Cut || late && event <= c.counted
 	}
-	if !late && !c.stated && c.line != nil {
+	if !c.stated && c.line != nil {
 		for _, k := range c.line.Cuts {
-			if k.Agent == r.origin.Agent {
+			if k.Agent == r.origin.Agent && (r.seq <= k.Seq || !late) {
 				return r.seq <= k.Seq
 			}
 		}
 	}
 	offset, known := plainClock(js, *r)
 	if late || !known || !c.clock {
+		return event+offset <= c.counted+c.offset
+	}
+	if ev.Flags&protocol.FlagClockSetBack != 0 {
 		return event+offset <= c.counted+c.offset
 	}
 	return r.recordUS+offset <= c.counted+c.offset

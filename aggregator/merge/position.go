@@ -142,13 +142,16 @@ func makeAnchor(lin *lineage, number func(protocol.Origin) ledger.OriginID, en *
 	} else {
 		a.offsetUS, a.errorUS = lin.clockAt(at.origin, at.epoch, at.seq)
 		a.keyUS = min(a.countedUS, at.recordUS) + a.offsetUS
-		if a.errorUS != 0 {
-			a.stopUS = min(a.countedUS+a.offsetUS-a.errorUS, en.MergedUS) - refoldMarginUS
-		}
 		a.own = cut{origin: at.origin, epoch: at.epoch}
 		if l != nil {
 			a.own.seq = l.Cut
 			a.see(number, ev.Store, l.Cuts)
+		}
+		if a.errorUS != 0 && !lin.ahead(at, en.MergedUS) {
+			a.stopUS = min(a.countedUS, a.countedUS+a.offsetUS-a.errorUS, en.MergedUS) - refoldMarginUS
+			if len(a.siblings) != 0 {
+				a.stopUS -= setMarginUS
+			}
 		}
 	}
 	a.firstSeq, a.firstUS = a.own.seq, a.countedUS

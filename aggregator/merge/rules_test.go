@@ -190,12 +190,30 @@ func cutRules() []modelRule {
 		{"a sale after the clock was set back is no late one", nil, func() []rec {
 			const fast = 365 * 24 * 3600 * sec
 			j := newJournal("S1", "server")
-			c := j.add(protocol.KindCount, "c", fast, fast, line("X", 10)) // counted while the clock was a year fast
-			c.ev.Scope = protocol.ScopeSKU
-			c.ev.Lines[0].Cut = 0
-			j.add(protocol.KindSale, "s", 5*sec, fast+sec, line("X", 2)).ev.Flags = protocol.FlagClockSetBack
+			j.add(protocol.KindCount, "c", fast, fast, line("X", 10)) // counted while the clock was a year fast
+			j.add(protocol.KindSale, "s", 5*sec, 5*sec, line("X", 2))
 			return j.recs
 		}, map[string]pos{"S1/X": {OnHand: 8000}}, nil, nil},
+		{"a count after the clock was set back is later than one of the fast time", nil, func() []rec {
+			const fast = 365 * 24 * 3600 * sec
+			j := newJournal("S1", "server")
+			j.add(protocol.KindCount, "c", fast, fast, line("X", 10))
+			j.add(protocol.KindSale, "s", fast+sec, fast+sec, line("X", 1))
+			j.add(protocol.KindCount, "d", 5*sec, 5*sec, line("X", 7))
+			j.add(protocol.KindSale, "t", 6*sec, 6*sec, line("X", 2))
+			return j.recs
+		}, map[string]pos{"S1/X": {OnHand: 5000}}, nil, nil},
+		{"what is learnt of a clock after a count moves nothing that its journal tells", nil, func() []rec {
+			j := newJournal("S1", "server")
+			told := j.add(protocol.KindClock, "old", sec, sec)
+			told.ev.ClockOffsetUS, told.ev.ClockErrorUS = 0, 1000
+			j.add(protocol.KindCount, "c", 9000*sec, 9000*sec, line("X", 10))
+			told = j.add(protocol.KindClock, "new", 9001*sec, 9001*sec)
+			told.ev.ClockOffsetUS, told.ev.ClockErrorUS = -7200*sec, 1000
+			j.add(protocol.KindSale, "late", 9010*sec, 9100*sec, line("X", 2)) // after the count by the till and by the journal
+			j.add(protocol.KindCount, "d", 9200*sec, 9200*sec, line("X", 7))
+			return j.recs
+		}, map[string]pos{"S1/X": {OnHand: 7000}}, nil, nil},
 		{"what a till may not say is parked", nil, func() []rec {
 			j := newJournal("S1", "server")
 			j.add(protocol.KindSnapshot, "a", sec, sec, line("X", 2))
@@ -344,18 +362,31 @@ func TestKnownThen(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		then.Each(func(c Cell) { checkExplained(t, w, c, Question{Limit: 1000, KnownUS: known}, !crowded(w, c)) })
-		at := rapid.Int64Range(99_000, 200_000).Draw(t, "at") * sec
+		then.Each(func(c Cell) { checkExplained(t, w, c, Question{Limit: 1000, KnownUS: known}, !blurred(w, c)) })
+		at := rapid.Int64Range(999_000, 1_100_000).Draw(t, "at") * sec
 		w.eng.Each(func(c Cell) {
 			checkExplained(t, w, c, Question{Limit: rapid.IntRange(1, 5).Draw(t, "limit"), AtUS: at}, false)
 		})
 	})
 }
 
-// crowded cells have had more candidate anchors than are kept: the chain alone
-// cannot tell which of them an earlier moment had.
-func crowded(w *world, c Cell) bool {
+// blurred cells have had more candidate anchors than are kept, or may have been zeroed
+// by a full count in several documents before they came to be: the chain alone cannot
+// tell which of them an earlier moment had.
+func blurred(w *world, c Cell) bool {
 	id, _ := w.eng.Lookup(c.Location, c.SKU)
+	full := map[[16]byte]int{}
+	for i := range w.log.entries {
+		var ev protocol.Event
+		if _, err := protocol.DecodeRecord(w.log.entries[i].Record, &ev); err == nil && ev.Store == c.Location && ev.Kind == protocol.KindCount && ev.Scope == protocol.ScopeFull {
+			full[groupOf(&ev)]++
+		}
+	}
+	for _, n := range full {
+		if n > 1 {
+			return true
+		}
+	}
 	return len(w.eng.anchors[id]) >= anchorsMax
 }
 

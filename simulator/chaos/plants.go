@@ -55,7 +55,7 @@ var plants = []plant{
 	{"dedupe-by-seq-alone", "aggregator/merge/apply.go", "	case !ok:\n		return Outcome{Verdict: Merged}, nil", "	case !ok || planted(\"dedupe-by-seq-alone\"):\n		return Outcome{Verdict: Merged}, nil"},
 	{"void-does-not-wait", "aggregator/merge/apply.go", "		e.pending[id] = en.Position\n", "		if !planted(\"void-does-not-wait\") {\n			e.pending[id] = en.Position\n		}\n"},
 	{"void-moves-nothing", "aggregator/merge/effects.go", "		f.OnHand, f.Unavailable, f.Flow = -f.OnHand, -f.Unavailable, -f.Flow\n", "		if f.OnHand, f.Unavailable, f.Flow = -f.OnHand, -f.Unavailable, -f.Flow; planted(\"void-moves-nothing\") {\n			f.OnHand = 0\n		}\n"},
-	{"late-documents-are-judged-by-seq", "aggregator/merge/lineage.go", "func (p *place) late() bool { return ", "func (p *place) late() bool { return !planted(\"late-documents-are-judged-by-seq\") && "},
+	{"late-documents-are-judged-by-seq", "aggregator/merge/lineage.go", "late: ev.PostedLate(recordUS)", "late: !planted(\"late-documents-are-judged-by-seq\") && ev.PostedLate(recordUS)"},
 	{"count-does-not-refold", "aggregator/merge/position.go", "		if !anchored {\n			break\n		}\n", "		if !anchored || planted(\"count-does-not-refold\") {\n			break\n		}\n"},
 	{"old-history-stays-outside", "aggregator/merge/anchor.go", "		return true // left behind", "		return !planted(\"old-history-stays-outside\") // left behind"},
 }

@@ -58,6 +58,7 @@ type books struct {
 	pos     int64 // last POS write
 	written marks // as on disk
 	size    int64
+	setBack setBack
 }
 
 func (c *committer) init(j *Journal) {
@@ -299,6 +300,7 @@ func (c *committer) committed(t *transaction) {
 func (c *committer) takeOver(t *transaction) {
 	c.segs, c.runs, c.size = t.segs, t.runs, t.size
 	for i := range t.rows {
+		c.setBack.took(t.now, &t.rows[i])
 		c.remember(t.rows[i].item.register, t.rows[i].after.us)
 	}
 	if n := len(t.rows); n > 0 {
@@ -478,6 +480,7 @@ type transaction struct {
 	dirty bool
 	marks marks // as asked for
 
+	now     int64 // of the clock
 	stored  marks // as put
 	rows    []planned
 	segs    []segment
@@ -493,11 +496,13 @@ func (t *transaction) fill(tx *bolt.Tx) error {
 		return err
 	}
 	t.segs, t.runs = t.c.segs, t.c.runs
-	now := t.c.j.opts.Now().UnixMicro()
+	t.now = max(t.c.j.opts.Now().UnixMicro(), 1)
 	find := t.c.finder(tx)
-	t.rows = plan(max(now, 1), t.c.head, t.items, world{
+	t.rows = plan(t.now, t.c.head, t.items, world{
 		find:  find,
-		cutAt: func(us int64) uint64 { return cutIn(tx, t.segs, t.c.head, us) },
+		cutAt: func(us int64) uint64 {
+			return t.c.setBack.cut(us, t.now, t.c.head, func(us int64) uint64 { return cutIn(tx, t.segs, t.c.head, us) })
+		},
 		usOf:  func(seq uint64) int64 { return timeOf(tx, t.segs, seq) },
 	})
 	if len(t.rows) == 0 && !t.dirty {

@@ -35,6 +35,7 @@ type Hand struct {
 	written marks
 	dirty   bool
 	segment uint64 // events
+	setBack setBack
 	disk    *Image // as the file reads
 }
 
@@ -78,6 +79,7 @@ func (h *Hand) load() error {
 		return err
 	}
 	h.install, h.written = id.InstallID, m
+	h.setBack = setBack{}
 	h.base, h.us, h.index = tip{}, h.us[:0], make(map[protocol.EventID]entry, len(h.disk.Values))
 	if h.disk.Header != nil {
 		base, err := decodeHeader(h.disk.First, h.disk.Header)
@@ -111,6 +113,7 @@ type HandCommit struct {
 
 	h      *Hand
 	items  []*pending
+	nowUS  int64
 	rows   []planned
 	asked  marks
 	stored marks
@@ -130,7 +133,7 @@ func (h *Hand) Begin(nowUS int64, events []*protocol.Event) (*HandCommit, []Outc
 	if err := h.m.phase.err(); err != nil && (len(events) > 0 || h.m.phase != phaseFull) {
 		return nil, nil, err
 	}
-	c := &HandCommit{h: h, asked: h.marks, dirty: h.dirty}
+	c := &HandCommit{h: h, nowUS: max(nowUS, 1), asked: h.marks, dirty: h.dirty}
 	for _, e := range events {
 		p, err := newPending(e)
 		if err != nil {
@@ -138,10 +141,12 @@ func (h *Hand) Begin(nowUS int64, events []*protocol.Event) (*HandCommit, []Outc
 		}
 		c.items = append(c.items, p)
 	}
-	c.rows = plan(max(nowUS, 1), h.head, c.items, world{
+	c.rows = plan(c.nowUS, h.head, c.items, world{
 		find: func(id protocol.EventID) (entry, bool) { e, ok := h.index[id]; return e, ok },
 		cutAt: func(us int64) uint64 {
-			return h.base.seq + uint64(sort.Search(len(h.us), func(i int) bool { return h.us[i] > us }))
+			return h.setBack.cut(us, c.nowUS, h.head, func(us int64) uint64 {
+				return h.base.seq + uint64(sort.Search(len(h.us), func(i int) bool { return h.us[i] > us }))
+			})
 		},
 		usOf: func(seq uint64) int64 { return h.us[seq-h.base.seq-1] },
 	})
@@ -181,6 +186,7 @@ func (c *HandCommit) Done() []Outcome {
 	h := c.h
 	for i := range c.rows {
 		r := &c.rows[i]
+		h.setBack.took(c.nowUS, r)
 		h.us = append(h.us, r.after.us)
 		h.index[r.item.id] = entry{r.after.seq, r.item.content}
 		h.head = r.after

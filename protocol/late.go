@@ -1,0 +1,24 @@
+package protocol
+
+// OccurredUS is when it happened by the agent's clock: event time, corrected by what
+// the agent had learnt of the register's clock where the document looked late.
+func (e *Event) OccurredUS() int64 {
+	if e.ClockErrorUS > 0 && e.Kind != KindClock {
+		return e.EventTime.US + e.ClockOffsetUS
+	}
+	return e.EventTime.US
+}
+
+// PostedLate tells a document that its register could not post in time (it was cut off
+// from its agent, or a file came in): that its seq is beyond a count's cut says nothing
+// of when the goods left the shelf. Of one that was recorded behind a clock that was set
+// back nobody can say; its seq is all there is.
+func (e *Event) PostedLate(recordUS int64) bool {
+	return e.Flags&FlagClockSetBack == 0 && recordUS-e.OccurredUS() > LateToleranceUS
+}
+
+// Counted tells whether a movement was off the shelf when a count over its own journal
+// was taken: it was recorded by then, or it was posted late and happened by then.
+func (e *Event) Counted(seq uint64, recordUS int64, cut uint64, countedUS int64) bool {
+	return seq <= cut || e.PostedLate(recordUS) && e.OccurredUS() <= countedUS
+}
