@@ -24,10 +24,10 @@ type shop struct {
 	low      []int               // articles to order
 	number   int                 // of the last document
 	last     time.Time           // of the last document, strictly rising
-	heard    time.Time           // the shop's clock when an agent acknowledged last, its latest
 	sold     []*document         // recent sales that may be voided or brought back
 	counting *document           // counted, not yet posted
 	countDue time.Time
+	clockSet bool // since an agent acknowledged last
 
 	cutOffUntil time.Time // the kiosk till cannot reach its agent until then
 	withheld    []*document
@@ -108,16 +108,20 @@ func (s *shop) next(now time.Time) *document {
 
 func (s *shop) begin(kind string, now time.Time) *document {
 	s.number++
+	shown := now
 	now = s.moment(now)
+	if now.Sub(shown) < protocol.ClockSetBackUS*time.Microsecond {
+		shown = now // the clock was not set back: no two documents have one time
+	}
 	reg := fmt.Sprintf("R%02d", 1+s.number%4)
 	return &document{
-		kind: kind, at: now, Register: reg, OccurredAt: tillTime(now), BusinessDate: now.Format(time.DateOnly),
+		kind: kind, at: now, Register: reg, OccurredAt: tillTime(shown), BusinessDate: now.Format(time.DateOnly),
 		DocumentID: fmt.Sprintf("%s-%s-%s-%06d", s.Store, reg, now.Format("150405"), s.number),
 	}
 }
 
-// moment is a time that no document of the shop has yet: tills do not go back,
-// even where their clock does.
+// moment is a time that no document of the shop has yet, for the order of what
+// happened: it does not go back, even where the shop's clock does.
 func (s *shop) moment(now time.Time) time.Time {
 	now = now.Truncate(time.Microsecond)
 	if !now.After(s.last) {
@@ -291,10 +295,10 @@ func (s *shop) count(now time.Time) *document {
 }
 
 // mayCount tells whether what is on the shelf now can be told from what was: not
-// while sales are withheld, nor while the shop's clock was set back to before its
-// last document: an agent would put those after the count.
+// while sales are withheld, nor before an agent has heard of the shop's clock as it is:
+// the story's clock has no monotonic reading that says by how much it was set.
 func (s *shop) mayCount(now time.Time) bool {
-	return s.counting == nil && !now.Before(s.cutOffUntil) && len(s.withheld) == 0 && !now.Before(s.last) && !now.Before(s.heard)
+	return s.counting == nil && !now.Before(s.cutOffUntil) && len(s.withheld) == 0 && !s.clockSet
 }
 
 // look adds one shelf as it is seen.

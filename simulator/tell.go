@@ -39,11 +39,9 @@ func (w *worker) tell(hard context.Context, d *document) error {
 // took notes what an agent has acknowledged.
 func (w *worker) took(d *document, a ack) {
 	w.crew.oracle.record(w.shop.Store, d, a.Seq)
+	w.shop.clockSet = false
 	w.crew.posted.Add(1)
 	w.crew.lines.Add(uint64(len(d.Lines)))
-	if now := w.now(); now.After(w.shop.heard) {
-		w.shop.heard = now
-	}
 	if d.Direction == "out" {
 		w.crew.ship(parcel{out: d, from: w.shop.Store}, protocol.StoreID(d.Counterparty))
 	}

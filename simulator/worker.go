@@ -115,6 +115,7 @@ func (w *worker) chores(hard context.Context) error {
 	}
 	if jump != nil {
 		w.skew.Store(int64(*jump))
+		w.shop.clockSet = true
 	}
 	if h := w.shop.habits.BadDocuments + int(w.bad.Load()); w.rng.IntN(1000) < h {
 		w.tellPoison(hard)

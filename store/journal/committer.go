@@ -35,6 +35,8 @@ type committer struct {
 	diskAt  time.Time
 	retryAt time.Time
 
+	recordAt time.Time // by the clock, when the newest record was written; zero = before this start
+
 	group []*request // scratch
 	items []*pending // scratch
 
@@ -300,14 +302,14 @@ func (c *committer) committed(t *transaction) {
 func (c *committer) takeOver(t *transaction) {
 	c.segs, c.runs, c.size = t.segs, t.runs, t.size
 	for i := range t.rows {
-		c.setBack.took(t.now, &t.rows[i])
+		c.setBack.took(t.now, t.setBackUS, &t.rows[i])
 		c.remember(t.rows[i].item.register, t.rows[i].after.us)
 	}
 	if n := len(t.rows); n > 0 {
 		if c.head.seq == 0 {
 			c.base = t.rows[0].before
 		}
-		c.head = t.rows[n-1].after
+		c.head, c.recordAt = t.rows[n-1].after, t.at
 	}
 	if t.flushed {
 		clear(c.mem)
@@ -317,6 +319,15 @@ func (c *committer) takeOver(t *transaction) {
 			c.mem[r.item.id] = entry{r.after.seq, r.item.content}
 		}
 	}
+}
+
+// setBackSince is by how many µs the clock was set back between two of its readings;
+// 0 where they lack the monotonic reading that tells.
+func setBackSince(before, now time.Time) int64 {
+	if before.IsZero() {
+		return 0
+	}
+	return max(0, (now.Sub(before) - now.Round(0).Sub(before.Round(0))).Microseconds())
 }
 
 func (c *committer) countGroup(items []*pending, rows int) {
@@ -480,14 +491,16 @@ type transaction struct {
 	dirty bool
 	marks marks // as asked for
 
-	now     int64 // of the clock
-	stored  marks // as put
-	rows    []planned
-	segs    []segment
-	runs    []runName
-	size    int64
-	flushed bool   // the map in memory went into runs
-	indexed uint64 // highest seq in runs, if flushed
+	at        time.Time
+	now       int64 // at in µs
+	setBackUS int64 // since the last record, as the monotonic clock has it
+	stored    marks // as put
+	rows      []planned
+	segs      []segment
+	runs      []runName
+	size      int64
+	flushed   bool   // the map in memory went into runs
+	indexed   uint64 // highest seq in runs, if flushed
 }
 
 func (t *transaction) fill(tx *bolt.Tx) error {
@@ -496,14 +509,15 @@ func (t *transaction) fill(tx *bolt.Tx) error {
 		return err
 	}
 	t.segs, t.runs = t.c.segs, t.c.runs
-	t.now = max(t.c.j.opts.Now().UnixMicro(), 1)
+	at := t.c.j.opts.Now()
+	t.at, t.now, t.setBackUS = at, max(at.UnixMicro(), 1), setBackSince(t.c.recordAt, at)
 	find := t.c.finder(tx)
 	t.rows = plan(t.now, t.c.head, t.items, world{
-		find:  find,
+		find: find,
 		cutAt: func(us int64) uint64 {
-			return t.c.setBack.cut(us, t.now, t.c.head, func(us int64) uint64 { return cutIn(tx, t.segs, t.c.head, us) })
+			return t.c.setBack.cut(us, t.now, t.setBackUS, t.c.head, func(us int64) uint64 { return cutIn(tx, t.segs, t.c.head, us) })
 		},
-		usOf:  func(seq uint64) int64 { return timeOf(tx, t.segs, seq) },
+		usOf: func(seq uint64) int64 { return timeOf(tx, t.segs, seq) },
 	})
 	if len(t.rows) == 0 && !t.dirty {
 		return errNothing

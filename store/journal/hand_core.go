@@ -144,7 +144,7 @@ func (h *Hand) Begin(nowUS int64, events []*protocol.Event) (*HandCommit, []Outc
 	c.rows = plan(c.nowUS, h.head, c.items, world{
 		find: func(id protocol.EventID) (entry, bool) { e, ok := h.index[id]; return e, ok },
 		cutAt: func(us int64) uint64 {
-			return h.setBack.cut(us, c.nowUS, h.head, func(us int64) uint64 {
+			return h.setBack.cut(us, c.nowUS, 0, h.head, func(us int64) uint64 {
 				return h.base.seq + uint64(sort.Search(len(h.us), func(i int) bool { return h.us[i] > us }))
 			})
 		},
@@ -186,7 +186,7 @@ func (c *HandCommit) Done() []Outcome {
 	h := c.h
 	for i := range c.rows {
 		r := &c.rows[i]
-		h.setBack.took(c.nowUS, r)
+		h.setBack.took(c.nowUS, 0, r)
 		h.us = append(h.us, r.after.us)
 		h.index[r.item.id] = entry{r.after.seq, r.item.content}
 		h.head = r.after

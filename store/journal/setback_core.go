@@ -15,9 +15,11 @@ type setBack struct {
 	clocks []int64
 }
 
-// took notes a committed record. It begins anew with the next time that a clock is set
-// back; where that happens once more meanwhile, what is known is told by the new clock.
-func (s *setBack) took(nowUS int64, r *planned) {
+// took notes a committed record. measuredUS is by how much the clock was seen to be set
+// back since the record before; 0 where nobody could see it. It begins anew with the next
+// time that a clock is set back; where that happens once more meanwhile, what is known is
+// told by the new clock.
+func (s *setBack) took(nowUS, measuredUS int64, r *planned) {
 	ahead := r.before.us - nowUS
 	if r.before.seq == 0 || ahead <= protocol.ClockSetBackUS {
 		return
@@ -25,9 +27,9 @@ func (s *setBack) took(nowUS int64, r *planned) {
 	n := len(s.seqs)
 	switch {
 	case n == 0 || s.seqs[n-1] != r.before.seq:
-		*s = setBack{byUS: ahead, seqs: s.seqs[:0], clocks: s.clocks[:0]}
+		*s = setBack{byUS: max(ahead, measuredUS), seqs: s.seqs[:0], clocks: s.clocks[:0]}
 	case s.clocks[n-1]-nowUS > protocol.ClockSetBackUS:
-		again := s.clocks[n-1] - nowUS
+		again := max(s.clocks[n-1]-nowUS, measuredUS)
 		s.byUS += again
 		for i := range s.clocks {
 			s.clocks[i] -= again
@@ -43,13 +45,14 @@ func (s *setBack) took(nowUS int64, r *planned) {
 // cut is the highest seq that was recorded by a moment of the clock as it is now: by
 // what the clock said, and before it was set back by record times, as far ahead as they
 // were then. A moment to come was read from the clock before it was set back.
-func (s *setBack) cut(us, nowUS int64, head tip, byTime func(us int64) uint64) uint64 {
-	seq, by := byTime(us), head.us-nowUS
+func (s *setBack) cut(us, nowUS, measuredUS int64, head tip, byTime func(us int64) uint64) uint64 {
+	seq, ahead := byTime(us), head.us-nowUS
+	by := max(ahead, measuredUS)
 	if us-nowUS > protocol.LateToleranceUS {
 		return seq
 	}
-	if n := len(s.seqs); n > 0 && (s.seqs[n-1] == head.seq || by <= protocol.ClockSetBackUS) {
-		again := max(0, s.clocks[n-1]-nowUS)
+	if n := len(s.seqs); n > 0 && (s.seqs[n-1] == head.seq || ahead <= protocol.ClockSetBackUS) {
+		again := max(0, s.clocks[n-1]-nowUS, measuredUS)
 		for i := n - 1; i >= 0; i-- {
 			if s.clocks[i]-again <= us {
 				return max(seq, s.seqs[i])
