@@ -5,7 +5,6 @@ import "time"
 // Bounds of a connection before net/http has it.
 const (
 	bufferBytes   = 8 << 10          // of a request, head and body; a larger one goes to net/http
-	lengthDigits  = 4                // of a Content-Length: more is larger than the buffer
 	connsMax      = 256              // served here at once; further ones go to net/http
 	wholeTimeout  = 5 * time.Second  // for the rest of a request that has begun; then net/http waits for it
 	idleTimeout   = 2 * time.Minute  // between requests

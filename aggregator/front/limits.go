@@ -12,6 +12,5 @@ const (
 	closeTimeout  = time.Second // for an answer that is being written at Close
 	deadlineSlack = 20          // seconds: idle deadlines are renewed this rarely
 	connsMax      = 20_000      // served here at once; one more is closed
-	lengthDigits  = 4           // of a Content-Length: more is larger than the buffer
 	wordBytesMax  = 64          // of a SKU or location
 )
