@@ -191,7 +191,9 @@ func (d desk) Revoked() []string { return d.a.revoked() }
 
 // openPeople reads accounts and prepares who else vouches for people.
 func (a *Aggregator) openPeople() (err error) {
-	a.accounts, err = account.Open(a.cfg.DataDir, a.deps.Now)
+	if a.accounts, err = account.Open(a.cfg.DataDir, a.deps.Now); err == nil {
+		a.accounts.Elsewhere() // from here on what others change is told
+	}
 	return err
 }
 
