@@ -56,7 +56,7 @@ func (i *Ingest) seal(batchUS int64) (*flight, error) {
 			b.Marks = append(b.Marks, s.pending())
 		}
 	}
-	if uint64(i.eng.Head()-i.checkpoint) >= i.o.CheckpointEvery {
+	if uint64(i.eng.Head()-i.checkpoint) >= max(i.o.CheckpointEvery, uint64(i.eng.Cells())) {
 		if err := i.eng.checkpoint(b); err != nil {
 			return nil, err
 		}

@@ -80,7 +80,7 @@ type Options struct {
 	// Refused is told of frames and hellos that were not taken, and why.
 	Refused func(o protocol.Origin, reason protocol.NackReason, detail string)
 	// CheckpointEvery is how many entries lie between checkpoints of the
-	// fold; 0 means 250,000.
+	// fold, but no fewer than there are positions; 0 means 250,000.
 	CheckpointEvery uint64
 	// Backed says that only what Covered tells of is safe to trim in the stores.
 	// Else what is merged counts as safe.

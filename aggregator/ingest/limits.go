@@ -13,7 +13,7 @@ const (
 	drainBacklog     = 2_000 // a HELLO with more than this waiting is a drain
 	drainStaggerMS   = 15    // start_after per drain already going on
 	drainStaggerMax  = 30_000
-	checkpointEvents = 250_000
+	checkpointEvents = 250_000     // and at least as many as there are positions: what a checkpoint costs is theirs
 	holdsPartBytes   = 40 << 10    // about, of one part of a store's holds
 	waitersMax       = 10_000      // reads that wait for a write to be shown
 	headKeptAfterUS  = 10_000_000  // of a stuck store: its head is written by itself

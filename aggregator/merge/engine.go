@@ -119,7 +119,7 @@ type Engine struct {
 func New(log Log) *Engine {
 	return &Engine{
 		log: log, skuIndex: map[protocol.SKU]uint32{}, locIndex: map[protocol.StoreID]uint32{},
-		cells: make([]cell, 1), index: newIndex(), anchors: map[ledger.CellID][]anchor{}, extras: map[ledger.CellID]*extra{},
+		cells: make([]cell, 1), anchors: map[ledger.CellID][]anchor{}, extras: map[ledger.CellID]*extra{},
 		flows: map[ledger.CellID][]flow{}, fulls: map[uint32][]fullCount{}, origins: make([]protocol.Origin, 1), turns: make([]turn, 1),
 		originIndex: map[protocol.Origin]ledger.OriginID{}, lineage: newLineage(), stores: map[protocol.StoreID]bool{},
 		pending: map[protocol.EventID]ledger.Position{}, voided: map[protocol.EventID]ledger.Position{},
