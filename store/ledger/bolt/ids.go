@@ -103,18 +103,19 @@ func (l *Ledger) findInRuns(runs []*run, id protocol.EventID, h1, h2 uint64) (e 
 
 // readIDChunk returns a verified chunk, valid within tx.
 func readIDChunk(tx *bbolt.Tx, r *run, no uint64) ([]byte, error) {
-	name, key := key64(r.no), partKey(keyChunk, no)
+	name, key, first := key64(r.no), partKey(keyChunk, no), no-no%runValueChunks
 	bucket := tx.Bucket(bucketIDs).Bucket(name[:])
 	if bucket == nil {
 		return nil, fmt.Errorf("%w: run %d of the id index is missing", ledger.ErrCorrupt, r.no)
 	}
-	chunk, err := unseal("id chunk", key, bucket.Get(key))
+	value := bucket.Get(partKey(keyChunk, no/runValueChunks))
+	if want := chunkBytes(r.count, first, min(first+runValueChunks, r.chunks)); uint64(len(value)) != want {
+		return nil, fmt.Errorf("read run %d chunk %d: %w: %d bytes, want %d", r.no, no, ledger.ErrCorrupt, len(value), want)
+	}
+	from := chunkBytes(r.count, first, no)
+	chunk, err := unseal("id chunk", key, value[from:from+chunkBytes(r.count, no, no+1)])
 	if err != nil {
 		return nil, fmt.Errorf("read run %d: %w", r.no, err)
-	}
-	want := min(r.count-no*runChunkIDs, runChunkIDs)
-	if n, ok := idChunkLen(chunk); !ok || uint64(n) != want {
-		return nil, fmt.Errorf("read run %d chunk %d: %w: %d bytes, want %d ids", r.no, no, ledger.ErrCorrupt, len(chunk), want)
 	}
 	return chunk, nil
 }
@@ -169,7 +170,7 @@ func sortRuns(runs []*run) {
 }
 
 func (r *run) load(bucket *bbolt.Bucket) error {
-	r.bloom = newBloom(r.count)
+	r.bloom = newBloom(r.count, r.tier)
 	for i, rest := uint64(0), []uint64(r.bloom); i < r.parts; i++ {
 		n := min(len(rest), bloomPartWords)
 		b, err := readPart(bucket, keyBloom, i, 8*n)

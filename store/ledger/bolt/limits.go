@@ -30,7 +30,8 @@ const (
 	defaultIDsHot  = 128 << 10 // event ids kept in memory before they are sealed into a run
 	idsHotMin      = 16
 
-	runChunkIDs    = 1024     // ids in one stored chunk of a run
+	runChunkIDs    = 128      // ids under one checksum: what a lookup reads
+	runValueChunks = 8        // such chunks in one stored value of a run
 	runFanIn       = 4        // runs of one tier that are merged into one of the next
 	runTiersMax    = 20       // 4^20 × IDsHot ids
 	mergeStepIDs   = 16 << 10 // ids written in one transaction of a merge: bounds its pause

@@ -76,8 +76,10 @@ func appendIDChunk(b []byte, ids []idEntry) []byte {
 	return b
 }
 
-func idChunkLen(b []byte) (n int, ok bool) {
-	return len(b) / idBytes, len(b)%idBytes == 0 && len(b) > 0
+// chunkBytes is what chunks from one to before another take of a run of count ids.
+func chunkBytes(count, from, to uint64) uint64 {
+	ids := min(to*runChunkIDs, count) - from*runChunkIDs
+	return (to-from)*crcBytes + ids*idBytes
 }
 
 func idChunkAt(b []byte, i int) (e idEntry) {
@@ -100,20 +102,24 @@ func searchIDChunk(b []byte, id protocol.EventID) (idEntry, bool) {
 }
 
 // bloom is a blocked filter: all bits of a key lie in one cache line of 512.
-// At ten bits a key and six probes about one miss in seventy is let through.
+// At ten bits a key and six probes about one miss in seventy is let through. Small
+// runs, of which a lookup asks many, have more bits: they cost little, and together
+// they let through less than the largest does.
 type bloom []uint64
 
 const (
-	bloomBitsPerKey = 10
-	bloomProbes     = 6
-	blockWords      = 8
+	bloomBitsMin  = 10 // per key
+	bloomBitsMore = 9  // in tier 0, three fewer in each tier above
+	bloomProbes   = 6
+	blockWords    = 8
 )
 
-func bloomWords(keys uint64) uint64 {
-	return (keys*bloomBitsPerKey/(64*blockWords) + 1) * blockWords
+func bloomWords(keys, tier uint64) uint64 {
+	bits := bloomBitsMin + bloomBitsMore - min(3*tier, bloomBitsMore)
+	return (keys*bits/(64*blockWords) + 1) * blockWords
 }
 
-func newBloom(keys uint64) bloom { return make(bloom, bloomWords(keys)) }
+func newBloom(keys, tier uint64) bloom { return make(bloom, bloomWords(keys, tier)) }
 
 // bloomHash mixes the id: ids are hashes today, but the filter must not
 // depend on it.
@@ -143,16 +149,17 @@ func (f bloom) add(id protocol.EventID) {
 	}
 }
 
-// has takes the hashes of an id, which are the same for all filters.
+// has takes the hashes of an id, which are the same for all filters. It looks at all
+// bits before it decides: which of them is missing nobody can foretell, and a processor
+// that need not guess asks the filters of several runs at once.
 func (f bloom) has(h, p uint64) bool {
 	b := f.block(h)
+	all := ^uint64(0)
 	for range bloomProbes {
-		if b[p>>6&7]&(1<<(p&63)) == 0 {
-			return false
-		}
+		all &= b[p>>6&7] >> (p & 63)
 		p >>= 9
 	}
-	return true
+	return all&1 != 0
 }
 
 func appendWords(b []byte, f []uint64) []byte {
@@ -190,11 +197,11 @@ func decodeRunHead(no uint64, b []byte) (h runHead, ok bool) {
 	d := decoder{b: b}
 	h = runHead{no: no, tier: d.uint(), count: d.uint(), chunks: d.uint(), parts: d.uint(), last: d.uint()}
 	return h, !d.bad && len(d.b) == 0 && h.tier <= runTiersMax && h.count > 0 &&
-		h.chunks == (h.count+runChunkIDs-1)/runChunkIDs && h.parts == bloomParts(h.count)
+		h.chunks == (h.count+runChunkIDs-1)/runChunkIDs && h.parts == bloomParts(h.count, h.tier)
 }
 
 const bloomPartWords = bloomPartBytes / 8
 
-func bloomParts(keys uint64) uint64 {
-	return (bloomWords(keys) + bloomPartWords - 1) / bloomPartWords
+func bloomParts(keys, tier uint64) uint64 {
+	return (bloomWords(keys, tier) + bloomPartWords - 1) / bloomPartWords
 }

@@ -57,16 +57,16 @@ func (l *Ledger) upkeep(n int) error {
 func (l *Ledger) seal(upTo uint64) error {
 	start := l.opts.Now()
 	ids := sortIDs(l.hot.all())
-	b := newRunBuilder(uint64(len(ids)))
+	b := newRunBuilder(uint64(len(ids)), 0)
 	err := l.update(func(tx *bbolt.Tx) error {
 		if err := l.step("seal"); err != nil {
 			return err
 		}
-		if err := b.begin(tx, 0); err != nil {
+		if err := b.begin(tx); err != nil {
 			return err
 		}
-		for chunk := range slices.Chunk(ids, runChunkIDs) {
-			if err := b.put(tx, chunk); err != nil {
+		for value := range slices.Chunk(ids, runChunkIDs*runValueChunks) {
+			if err := b.put(tx, value); err != nil {
 				return err
 			}
 		}
@@ -105,15 +105,15 @@ type runBuilder struct {
 	partsAt uint64
 }
 
-func newRunBuilder(count uint64) *runBuilder {
+func newRunBuilder(count, tier uint64) *runBuilder {
 	return &runBuilder{run: run{
-		runHead: runHead{count: count, chunks: (count + runChunkIDs - 1) / runChunkIDs, parts: bloomParts(count)},
-		bloom:   newBloom(count),
+		runHead: runHead{tier: tier, count: count, chunks: (count + runChunkIDs - 1) / runChunkIDs, parts: bloomParts(count, tier)},
+		bloom:   newBloom(count, tier),
 	}}
 }
 
 // begin takes a number that was never used and makes the bucket.
-func (b *runBuilder) begin(tx *bbolt.Tx, tier uint64) error {
+func (b *runBuilder) begin(tx *bbolt.Tx) error {
 	no, err := getMeta(tx, metaNextRun)
 	if err != nil {
 		return err
@@ -121,7 +121,7 @@ func (b *runBuilder) begin(tx *bbolt.Tx, tier uint64) error {
 	if err := putMeta(tx, metaNextRun, no+1); err != nil {
 		return err
 	}
-	b.no, b.tier, b.name = no, tier, key64(no)
+	b.no, b.name = no, key64(no)
 	if _, err := tx.Bucket(bucketIDs).CreateBucket(b.name[:]); err != nil {
 		return fmt.Errorf("create run %d: %w", no, err)
 	}
@@ -134,19 +134,24 @@ func (b *runBuilder) bucket(tx *bbolt.Tx) *bbolt.Bucket {
 	return bucket
 }
 
-// put appends one chunk: full, or the last.
+// put appends one value: full, or the last.
 func (b *runBuilder) put(tx *bbolt.Tx, ids []idEntry) error {
-	key := partKey(keyChunk, b.next)
-	v := appendIDChunk(make([]byte, crcBytes, crcBytes+len(ids)*idBytes), ids)
-	if err := b.bucket(tx).Put(key, seal(key, v, 0)); err != nil {
-		return fmt.Errorf("put chunk %d of run %d: %w", b.next, b.no, err)
+	key := partKey(keyChunk, b.next/runValueChunks)
+	v := make([]byte, 0, runValueChunks*crcBytes+len(ids)*idBytes)
+	for chunk := range slices.Chunk(ids, runChunkIDs) {
+		at := len(v)
+		v = appendIDChunk(append(v, make([]byte, crcBytes)...), chunk)
+		seal(partKey(keyChunk, b.next), v, at)
+		b.fences = append(b.fences, chunk[0].id)
+		b.next++
+	}
+	if err := b.bucket(tx).Put(key, v); err != nil {
+		return fmt.Errorf("put chunks up to %d of run %d: %w", b.next, b.no, err)
 	}
 	for i := range ids {
 		b.bloom.add(ids[i].id)
 		b.last = max(b.last, ids[i].pos)
 	}
-	b.fences = append(b.fences, ids[0].id)
-	b.next++
 	return nil
 }
 
@@ -223,7 +228,7 @@ func (l *Ledger) planMerges() {
 		for _, r := range inputs {
 			m.left += r.count
 		}
-		m.out = newRunBuilder(m.left)
+		m.out = newRunBuilder(m.left, tier+1)
 		if l.keep.merges == nil {
 			l.keep.merges = map[uint64]*merge{}
 		}
@@ -239,7 +244,7 @@ func (l *Ledger) stepMerge(m *merge) error {
 			return err
 		}
 		if !m.begun {
-			if err := m.out.begin(tx, m.inputs[0].tier+1); err != nil {
+			if err := m.out.begin(tx); err != nil {
 				return err
 			}
 			m.begun = true
@@ -294,7 +299,7 @@ func (l *Ledger) replaceRuns(m *merge) {
 	l.mu.Unlock()
 }
 
-// move appends up to n ids, in whole chunks, to the output.
+// move appends up to n ids, in whole values, to the output.
 func (m *merge) move(tx *bbolt.Tx, n int) (int, error) {
 	moved := 0
 	for i := range m.at {
@@ -302,7 +307,7 @@ func (m *merge) move(tx *bbolt.Tx, n int) (int, error) {
 	}
 	for moved < n && m.left > 0 {
 		m.buf = m.buf[:0]
-		for len(m.buf) < runChunkIDs {
+		for len(m.buf) < runChunkIDs*runValueChunks {
 			e, ok, err := m.next(tx)
 			if err != nil {
 				return moved, err
