@@ -48,22 +48,29 @@ func simulatorProgram() (string, error) {
 
 // cpuOf is the CPU time that a process has used so far, of all its threads.
 // Where the system has no /proc it is 0, and nothing is told per core.
-func cpuOf(pid int) (time.Duration, error) {
+func cpuOf(pid int) (all time.Duration, err error) {
+	all, _, err = cpuParts(pid)
+	return all, err
+}
+
+// cpuParts is cpuOf, and what of it the system has used for the process.
+func cpuParts(pid int) (all, kernel time.Duration, err error) {
 	if runtime.GOOS != "linux" {
-		return 0, nil
+		return 0, 0, nil
 	}
 	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 	if err != nil {
-		return 0, fmt.Errorf("read cpu time: %w", err)
+		return 0, 0, fmt.Errorf("read cpu time: %w", err)
 	}
 	_, rest, _ := strings.Cut(string(b), ") ") // behind the name, which may hold blanks
 	f := strings.Fields(rest)
 	if len(f) < 13 {
-		return 0, fmt.Errorf("read cpu time: %q is not like /proc/PID/stat", b)
+		return 0, 0, fmt.Errorf("read cpu time: %q is not like /proc/PID/stat", b)
 	}
 	user, err1 := strconv.ParseInt(f[11], 10, 64)
 	system, err2 := strconv.ParseInt(f[12], 10, 64)
-	return time.Duration(user+system) * (time.Second / cpuTicks), errors.Join(err1, err2)
+	const tick = time.Second / cpuTicks
+	return time.Duration(user+system) * tick, time.Duration(system) * tick, errors.Join(err1, err2)
 }
 
 // cpuTicks per second are what Linux counts CPU time of processes in, everywhere.

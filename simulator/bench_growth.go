@@ -121,7 +121,7 @@ func (b *bench) chainOf(ctx context.Context, stores int) (costs []float64, perCe
 		if err != nil {
 			return nil, 0, err
 		}
-		cost, err := d.cost(ctx, ready)
+		cost, _, err := d.cost(ctx, ready)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -130,22 +130,23 @@ func (b *bench) chainOf(ctx context.Context, stores int) (costs []float64, perCe
 	return costs, perCell, nil
 }
 
-// cost is the CPU time that merging takes per event, in microseconds; wall time
-// where the system does not tell.
-func (d *door) cost(ctx context.Context, ready []sent) (float64, error) {
-	before, err := cpuOf(os.Getpid())
+// cost is the CPU time that merging takes per event, and what of it the system has
+// used, in microseconds; wall time where the system does not tell.
+func (d *door) cost(ctx context.Context, ready []sent) (all, kernel float64, err error) {
+	before, system, err := cpuParts(os.Getpid())
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	took, err := d.feed(ctx, ready)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	after, err := cpuOf(os.Getpid())
+	after, systemAfter, err := cpuParts(os.Getpid())
 	if used := after - before; used > 0 {
 		took = used
 	}
-	return micros(took) / float64(eventsIn(ready)), err
+	n := float64(eventsIn(ready))
+	return micros(took) / n, micros(systemAfter-system) / n, err
 }
 
 // growthOfRows fills one ledger up to each size, and measures there.
@@ -171,19 +172,20 @@ func (b *bench) growthOfRows(ctx context.Context, sizes []int) (err error) {
 		if err := b.fill(ctx, d, js, size); err != nil {
 			return err
 		}
-		var costs []float64
+		var costs, kernel []float64
 		for range b.reps {
 			ready, err := js.frames(max(1, b.growthEvents()/protocol.FrameEventsMax/mergeStores), protocol.FrameEventsMax, basket)
 			if err != nil {
 				return err
 			}
-			cost, err := d.cost(ctx, ready)
+			cost, system, err := d.cost(ctx, ready)
 			if err != nil {
 				return err
 			}
-			costs = append(costs, cost)
+			costs, kernel = append(costs, cost), append(kernel, system)
 		}
 		row := b.costRow(fmt.Sprintf("cost of an event, %s rows", grouped(size)), costs, first, fmt.Sprintf("the same with %s rows", grouped(sizes[0])))
+		row.note("%s µs of it in the kernel, which copies what is written into its cache", figure(spread(kernel).Median))
 		if st, err := os.Stat(filepath.Join(dir, "ledger.db")); err == nil {
 			row.note("the ledger's file has %s, %d B per event", bytesWord(st.Size()), st.Size()/max(d.merged.Load(), 1))
 		}
