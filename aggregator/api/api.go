@@ -20,6 +20,7 @@ import (
 type Availability interface {
 	AppendJSON(b []byte, sku protocol.SKU, at []protocol.StoreID) ([]byte, bool)
 	AppendJSONFor(b []byte, sku protocol.SKU, at []protocol.StoreID, channel string) ([]byte, bool)
+	AppendJSONList(b []byte, skus []protocol.SKU, at []protocol.StoreID, channel string, unknown []int) ([]byte, []int)
 	Changed(cursor uint64, limit int) (skus []protocol.SKU, next uint64, ok bool)
 	Cursor() uint64
 	Wait() <-chan struct{}

@@ -105,36 +105,29 @@ func (a *API) query(w http.ResponseWriter, r *http.Request) error {
 	}
 	buf := bufPool.Get().(*[]byte)
 	defer bufPool.Put(buf)
-	b := append((*buf)[:0], `{"items":[`...)
-	var unknown []string
-	first := true
+	skus := make([]protocol.SKU, len(q.SKUs))
 	for i, s := range q.SKUs {
-		sku, err := protocol.NormalizeSKU(s)
-		if err != nil {
+		var err error
+		if skus[i], err = protocol.NormalizeSKU(s); err != nil {
 			return invalid("/skus/"+strconv.Itoa(i), err.Error(), "a GTIN needs a right check digit")
 		}
-		n := len(b)
-		if !first {
-			b = append(b, ',')
-		}
-		var ok bool
-		if b, ok = a.o.Availability.AppendJSONFor(b, sku, at, q.Channel); !ok {
-			b = b[:n]
-			unknown = append(unknown, s)
-			continue
-		}
-		first = false
 	}
+	*buf = a.appendList((*buf)[:0], q.SKUs, skus, at, q.Channel)
+	return replyBytes(w, http.StatusOK, *buf)
+}
+
+// appendList writes what is available of several SKUs, and as they were asked for
+// those that nobody ever had.
+func (a *API) appendList(b []byte, asked []string, skus []protocol.SKU, at []protocol.StoreID, channel string) []byte {
+	b, unknown := a.o.Availability.AppendJSONList(append(b, `{"items":[`...), skus, at, channel, nil)
 	b = append(b, `],"unknown":[`...)
-	for i, s := range unknown {
+	for i, k := range unknown {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = strconv.AppendQuote(b, s)
+		b = strconv.AppendQuote(b, asked[k])
 	}
-	b = append(b, "]}"...)
-	*buf = b
-	return replyBytes(w, http.StatusOK, b)
+	return append(b, "]}"...)
 }
 
 func (a *API) explain(w http.ResponseWriter, r *http.Request) error {

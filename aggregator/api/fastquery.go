@@ -1,9 +1,9 @@
 package api
 
 import (
-	"bytes"
 	"net/http"
-	"strconv"
+	"strings"
+	"sync"
 	"time"
 
 	"tillwire/protocol"
@@ -13,91 +13,73 @@ import (
 // front's buffer anyway.
 const fastSKUs = 256
 
-// asked is a query's body taken apart; its words point into the body.
+// asked is a query's body taken apart; its words are parts of the body. It is used
+// again and again.
 type asked struct {
-	skus, locations [][]byte
-	channel         []byte
-	room            [fastSKUs][]byte
+	words, places []string
+	channel       string
+	skus          []protocol.SKU
+	at            []protocol.StoreID
 }
+
+var askedPool = sync.Pool{New: func() any { return new(asked) }}
 
 // AppendQuery appends a whole HTTP/1.1 answer to POST /v1/availability/query, or
 // tells that it must be answered the long way.
 func (a *API) AppendQuery(b, body, host, authorization []byte) ([]byte, bool) {
 	began := time.Now()
-	var q asked
-	if !a.knownHost(host) || !q.read(body) {
+	q := askedPool.Get().(*asked)
+	defer askedPool.Put(q)
+	if !a.knownHost(host) || !q.read(string(body)) || !q.name() {
 		return b, false
-	}
-	at := make([]protocol.StoreID, len(q.locations))
-	for i, l := range q.locations {
-		at[i] = protocol.StoreID(l)
 	}
 	start := len(b)
 	b, length, ok := a.appendHead(b, authorization, a.o.Now())
 	if !ok {
 		return b[:start], false
 	}
-	if b, ok = a.appendItems(b, &q, at); !ok {
-		return b[:start], false
-	}
+	b = a.appendList(b, q.words, q.skus, q.at, q.channel)
 	length.close(b)
 	a.timings.fastQuery.done(http.StatusOK, began)
 	return b, true
 }
 
-// appendItems writes what query answers. False where a SKU is refused.
-func (a *API) appendItems(b []byte, q *asked, at []protocol.StoreID) ([]byte, bool) {
-	b = append(b, `{"items":[`...)
-	channel := string(q.channel)
-	var unknown []int
-	first := true
-	for i, s := range q.skus {
-		sku, err := protocol.NormalizeSKU(string(s))
+// name takes the words for what they name. False where a SKU is refused.
+func (q *asked) name() bool {
+	q.skus, q.at = q.skus[:0], q.at[:0]
+	for _, s := range q.words {
+		sku, err := protocol.NormalizeSKU(s)
 		if err != nil {
-			return b, false
+			return false
 		}
-		n := len(b)
-		if !first {
-			b = append(b, ',')
-		}
-		var ok bool
-		if b, ok = a.o.Availability.AppendJSONFor(b, sku, at, channel); !ok {
-			b = b[:n]
-			unknown = append(unknown, i)
-			continue
-		}
-		first = false
+		q.skus = append(q.skus, sku)
 	}
-	b = append(b, `],"unknown":[`...)
-	for i, at := range unknown {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = strconv.AppendQuote(b, string(q.skus[at]))
+	for _, l := range q.places {
+		q.at = append(q.at, protocol.StoreID(l))
 	}
-	return append(b, "]}"...), true
+	return true
 }
 
 // read takes a body apart if it is what nearly every caller sends: an object of
 // "skus", "locations" and "channel", each once, of plain words. It never judges:
 // what it does not read is read, or refused, by encoding/json.
-func (q *asked) read(b []byte) bool {
-	q.skus = q.room[:0]
-	b, ok := bytes.CutPrefix(blank(b), []byte("{"))
+func (q *asked) read(b string) bool {
+	q.words, q.places, q.channel = q.words[:0], q.places[:0], ""
+	b, ok := strings.CutPrefix(blank(b), "{")
 	for more := ok; more; {
-		var name []byte
+		var name string
 		if name, b, ok = plainWord(b); !ok {
 			return false
 		}
-		if b, ok = bytes.CutPrefix(blank(b), []byte(":")); !ok {
+		if b, ok = strings.CutPrefix(blank(b), ":"); !ok {
 			return false
 		}
 		switch {
-		case string(name) == "skus" && len(q.skus) == 0:
-			q.skus, b, ok = plainWords(q.skus, b, fastSKUs)
-		case string(name) == "locations" && q.locations == nil:
-			q.locations, b, ok = plainWords(nil, b, locationsMax)
-		case string(name) == "channel" && q.channel == nil:
+		case name == "skus" && len(q.words) == 0:
+			q.words, b, ok = plainWords(q.words, b, fastSKUs)
+		case name == "locations" && len(q.places) == 0:
+			q.places, b, ok = plainWords(q.places, b, locationsMax)
+		case name == "channel" && q.channel == "":
 			q.channel, b, ok = plainWord(b)
 		default:
 			return false
@@ -111,20 +93,20 @@ func (q *asked) read(b []byte) bool {
 		}
 		b = b[1:]
 	}
-	return ok && len(blank(b)) == 0 && len(q.skus) > 0
+	return ok && len(blank(b)) == 0 && len(q.words) > 0
 }
 
 // plainWords reads an array of 1 to most words.
-func plainWords(into [][]byte, b []byte, most int) (words [][]byte, rest []byte, ok bool) {
-	b, ok = bytes.CutPrefix(blank(b), []byte("["))
+func plainWords(into []string, b string, most int) (words []string, rest string, ok bool) {
+	b, ok = strings.CutPrefix(blank(b), "[")
 	for ok {
-		var w []byte
+		var w string
 		if w, b, ok = plainWord(b); !ok || len(into) == most {
-			return nil, b, false
+			return into, b, false
 		}
 		into = append(into, w)
 		if b = blank(b); len(b) == 0 {
-			return nil, b, false
+			return into, b, false
 		}
 		switch b[0] {
 		case ']':
@@ -132,30 +114,31 @@ func plainWords(into [][]byte, b []byte, most int) (words [][]byte, rest []byte,
 		case ',':
 			b = b[1:]
 		default:
-			return nil, b, false
+			return into, b, false
 		}
 	}
-	return nil, b, false
+	return into, b, false
 }
 
 // plainWord reads a string of printable ASCII without escapes, not empty.
-func plainWord(b []byte) (w, rest []byte, ok bool) {
-	b, ok = bytes.CutPrefix(blank(b), []byte(`"`))
+func plainWord(b string) (w, rest string, ok bool) {
+	b, ok = strings.CutPrefix(blank(b), `"`)
 	if !ok {
-		return nil, b, false
+		return "", b, false
 	}
-	for i, c := range b {
+	for i := range len(b) {
+		c := b[i]
 		if c == '"' {
-			return b[:i:i], b[i+1:], i > 0
+			return b[:i], b[i+1:], i > 0
 		}
 		if c < ' ' || c > '~' || c == '\\' {
 			break
 		}
 	}
-	return nil, b, false
+	return "", b, false
 }
 
-func blank(b []byte) []byte {
+func blank(b string) string {
 	for len(b) > 0 && (b[0] == ' ' || b[0] == '\n' || b[0] == '\t' || b[0] == '\r') {
 		b = b[1:]
 	}

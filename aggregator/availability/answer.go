@@ -13,6 +13,7 @@ import (
 type share struct {
 	name protocol.StoreID
 	kind string
+	head string // of its JSON
 	Promise
 }
 
@@ -25,16 +26,49 @@ type look struct {
 	parts  []protocol.KitComponent // of a kit; nil otherwise
 	kit    []kitShare              // scratch
 
+	one   uint32 // the location, where one alone is asked for
+	oneIs oneIs
+
 	alpha     float64 // the service level last written, and its text
 	alphaText []byte
+	now, asOf moment // last written
+	lagS      float64
+	lagText   []byte
+}
+
+// oneIs tells what is known of the one location asked for.
+type oneIs uint8
+
+const (
+	notOne oneIs = iota // several or all are
+	unheard
+	here
+)
+
+// moment is a time and its text.
+type moment struct {
+	us   int64
+	text []byte
 }
 
 var lookPool = sync.Pool{New: func() any { return new(look) }}
 
-// read fills v with a SKU at the locations named or at all, as a channel sees
+// look begins a reading at the locations named or at all: all of it is of one moment.
+func (m *Model) look(at []protocol.StoreID) *look {
+	v := lookPool.Get().(*look)
+	v.nowUS, v.oneIs = m.now().UnixMicro(), notOne
+	if len(at) == 1 {
+		v.oneIs = unheard
+		if i, ok := m.byName.Load(at[0]); ok {
+			v.one, v.oneIs = i.(uint32), here
+		}
+	}
+	return v
+}
+
+// read fills v with a SKU at the locations that v was begun for, as a channel sees
 // it. False when nobody ever had it.
 func (m *Model) read(v *look, sku protocol.SKU, at []protocol.StoreID, channel string) bool {
-	v.nowUS = m.now().UnixMicro()
 	v.shares, v.parts = v.shares[:0], nil
 	s := m.set.Load()
 	if s.kits != nil {
@@ -53,7 +87,7 @@ func (m *Model) read(v *look, sku protocol.SKU, at []protocol.StoreID, channel s
 }
 
 func (m *Model) readEntry(v *look, s *settings, e *entry, at []protocol.StoreID, channel string) {
-	v.rows = m.rows(e, at, v.rows)
+	v.rows = m.rows(v, e, at)
 	p := m.locs.Load() // after the rows: it knows all their locations
 	if len(v.rows) > 1 {
 		slices.SortFunc(v.rows, func(x, y row) int { return cmp.Compare(p.rank[x.loc], p.rank[y.loc]) })
@@ -67,24 +101,24 @@ func (m *Model) readEntry(v *look, s *settings, e *entry, at []protocol.StoreID,
 		if len(h.At) > 0 {
 			held = h.For(l.name)
 		}
-		x.name, x.kind = l.name, state.Type
+		x.name, x.kind, x.head = l.name, state.Type, state.head
 		s.promise(&x.Promise, r, state, held, channel, v.nowUS)
 	}
 }
 
-func (m *Model) rows(e *entry, at []protocol.StoreID, into []row) []row {
+func (m *Model) rows(v *look, e *entry, at []protocol.StoreID) []row {
 	if len(at) == 0 {
-		return e.view(into, nil)
+		return e.view(v.rows, nil)
 	}
-	if len(at) == 1 {
-		i, ok := m.byName.Load(at[0])
-		if !ok {
-			return into[:0]
+	switch v.oneIs {
+	case unheard:
+		return v.rows[:0]
+	case here:
+		if r, ok := e.viewOne(v.one); ok {
+			return append(v.rows[:0], r)
 		}
-		if r, ok := e.viewOne(i.(uint32)); ok {
-			return append(into[:0], r)
-		}
-		return into[:0]
+		return v.rows[:0]
+	case notOne:
 	}
 	want := make(map[uint32]bool, len(at))
 	for _, name := range at {
@@ -92,7 +126,7 @@ func (m *Model) rows(e *entry, at []protocol.StoreID, into []row) []row {
 			want[i.(uint32)] = true
 		}
 	}
-	return e.view(into, func(loc uint32) bool { return want[loc] })
+	return e.view(v.rows, func(loc uint32) bool { return want[loc] })
 }
 
 // Get answers for one SKU, at the locations named or at all, to nobody in
@@ -103,7 +137,7 @@ func (m *Model) Get(sku protocol.SKU, at []protocol.StoreID) (protocol.Availabil
 
 // GetFor is Get as a channel sees it.
 func (m *Model) GetFor(sku protocol.SKU, at []protocol.StoreID, channel string) (protocol.Availability, bool) {
-	v := lookPool.Get().(*look)
+	v := m.look(at)
 	defer v.done()
 	if !m.read(v, sku, at, channel) {
 		return protocol.Availability{}, false
@@ -131,7 +165,7 @@ type Share struct {
 // Each gives a SKU's locations in order of name, as a channel sees them; false
 // when nobody ever had it.
 func (m *Model) Each(sku protocol.SKU, channel string, f func(s *Share)) bool {
-	v := lookPool.Get().(*look)
+	v := m.look(nil)
 	defer v.done()
 	if !m.read(v, sku, nil, channel) {
 		return false

@@ -88,6 +88,27 @@ func BenchmarkOneLocation(b *testing.B) {
 	}
 }
 
+// BenchmarkFiftyArticles is what a shop's page asks: fifty articles of one location.
+func BenchmarkFiftyArticles(b *testing.B) {
+	for _, c := range []struct {
+		name string
+		m    *Model
+	}{{"plain", fill(10_000, 4)}, {"policies", policed(fill(10_000, 4))}} {
+		b.Run(c.name, func(b *testing.B) {
+			skus := make([]protocol.SKU, 50)
+			for i := range skus {
+				skus[i] = numbered(i * 173)
+			}
+			s := []protocol.StoreID{"S0003"}
+			buf := make([]byte, 0, 1<<16)
+			b.ReportAllocs()
+			for b.Loop() {
+				buf, _ = c.m.AppendJSONList(buf[:0], skus, s, "web", nil)
+			}
+		})
+	}
+}
+
 func BenchmarkFourHundredLocations(b *testing.B) {
 	for _, c := range []struct {
 		name string

@@ -301,6 +301,7 @@ func (f *follower) rowAt(loc protocol.StoreID) *row {
 // lookKit reads a kit once per channel: which part is scarcest may differ.
 func (f *follower) lookKit(s *settings, e *entry) {
 	v := &f.view
+	v.nowUS, v.oneIs = f.m.now().UnixMicro(), notOne
 	for i, first := range f.watches {
 		if slices.ContainsFunc(f.watches[:i], func(w *watch) bool { return w.channel == first.channel }) {
 			continue

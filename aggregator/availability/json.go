@@ -19,15 +19,40 @@ func (m *Model) AppendJSON(b []byte, sku protocol.SKU, at []protocol.StoreID) ([
 
 // AppendJSONFor is AppendJSON as a channel sees it.
 func (m *Model) AppendJSONFor(b []byte, sku protocol.SKU, at []protocol.StoreID, channel string) ([]byte, bool) {
-	v := lookPool.Get().(*look)
+	v := m.look(at)
 	defer v.done()
+	return m.appendJSON(b, v, sku, at, channel)
+}
+
+// AppendJSONList appends the answers for several SKUs of one moment, with commas
+// between them, and to unknown the places of those that no location ever had.
+func (m *Model) AppendJSONList(b []byte, skus []protocol.SKU, at []protocol.StoreID, channel string, unknown []int) ([]byte, []int) {
+	v := m.look(at)
+	defer v.done()
+	first := true
+	for i, sku := range skus {
+		n := len(b)
+		if !first {
+			b = append(b, ',')
+		}
+		var ok bool
+		if b, ok = m.appendJSON(b, v, sku, at, channel); !ok {
+			b, unknown = b[:n], append(unknown, i)
+			continue
+		}
+		first = false
+	}
+	return b, unknown
+}
+
+func (m *Model) appendJSON(b []byte, v *look, sku protocol.SKU, at []protocol.StoreID, channel string) ([]byte, bool) {
 	if !m.read(v, sku, at, channel) {
 		return b, false
 	}
 	b = append(b, `{"sku":`...)
 	b = appendString(b, string(sku))
 	b = append(b, `,"as_of":`...)
-	b = appendTime(b, v.nowUS)
+	b = v.now.append(b, v.nowUS)
 	b = v.appendTotals(append(b, `,"totals":`...))
 	b = append(b, `,"locations":[`...)
 	for i := range v.shares {
@@ -46,6 +71,12 @@ func (m *Model) AppendJSONFor(b []byte, sku protocol.SKU, at []protocol.StoreID,
 	return append(b, '}'), true
 }
 
+// headOf begins a location's part.
+func headOf(name protocol.StoreID, kind string) string {
+	b := appendString([]byte(`{"location":`), string(name))
+	return string(append(appendString(append(b, `,"type":`...), kind), ','))
+}
+
 func (v *look) appendTotals(b []byte) []byte {
 	var t protocol.AvailabilityTotals
 	for i := range v.shares {
@@ -60,19 +91,18 @@ func (v *look) appendTotals(b []byte) []byte {
 }
 
 func (v *look) appendShare(b []byte, x *share) []byte {
-	b = append(b, `{"location":`...)
-	b = appendString(b, string(x.name))
-	b = append(b, `,"type":`...)
-	b = appendString(b, x.kind)
-	b = append(b, ',')
+	b = append(b, x.head...)
 	q := x.quantities()
 	b = appendQuantities(b, &q)
 	b = appendQuantity(append(b, `,"risk_buffer":`...), x.RiskBuffer)
 	b = appendQuantity(append(b, `,"available":`...), x.Available)
 	b = append(b, `,"as_of":`...)
-	b = appendTime(b, x.AsOfUS)
+	b = v.asOf.append(b, x.AsOfUS)
 	b = append(b, `,"lag_s":`...)
-	b = appendSeconds(b, x.LagS)
+	if x.LagS != v.lagS || v.lagText == nil {
+		v.lagS, v.lagText = x.LagS, appendSeconds(v.lagText[:0], x.LagS)
+	}
+	b = append(b, v.lagText...)
 	b = strconv.AppendBool(append(b, `,"provisional":`...), x.Provisional)
 	b = appendUnlessZero(b, `,"fenced":`, x.FencedForOthers)
 	b = appendUnlessZero(b, `,"incoming":`, x.Incoming)
@@ -169,6 +199,14 @@ func appendTime(b []byte, us int64) []byte {
 		}
 	}
 	return append(b, 'Z', '"')
+}
+
+// append writes a moment, which is mostly the one that was written last.
+func (t *moment) append(b []byte, us int64) []byte {
+	if us != t.us || t.text == nil {
+		t.us, t.text = us, appendTime(t.text[:0], us)
+	}
+	return append(b, t.text...)
 }
 
 func append2(b []byte, n int64) []byte { return append(b, byte('0'+n/10), byte('0'+n%10)) }

@@ -16,6 +16,8 @@ type LocationState struct {
 	Profile     *[168]float32 // demand by hour of the local week, never changed; nil = even
 	OffsetMin   int           // of local time from UTC, minutes
 	Group       string        // which sourcing and ?group= name; "" = none
+
+	head string // of its JSON: name and type, which do not change with what is asked
 }
 
 // location is a place; its state changes, its name does not.
@@ -56,8 +58,9 @@ func (m *Model) locationOf(name protocol.StoreID) uint32 {
 	if i, ok := m.byName.Load(name); ok {
 		return i.(uint32)
 	}
-	l := &location{name: name}
-	l.state.Store(&unknownLocation)
+	l, s := &location{name: name}, unknownLocation
+	s.head = headOf(name, s.Type)
+	l.state.Store(&s)
 	p := m.locs.Load().with(l)
 	m.locs.Store(p)
 	i := uint32(len(p.list) - 1)
@@ -74,6 +77,9 @@ func (m *Model) SetLocation(name protocol.StoreID, s LocationState) {
 	old := l.state.Load()
 	if s.Type == "" {
 		s.Type = old.Type
+	}
+	if s.head = old.head; s.Type != old.Type {
+		s.head = headOf(name, s.Type)
 	}
 	if *old != s {
 		l.state.Store(&s)
