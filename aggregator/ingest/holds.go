@@ -48,21 +48,59 @@ func paged(tasks []protocol.HoldTask, held []protocol.HoldLine) []protocol.Holds
 	return list
 }
 
-// tellStores sends the stores whose holds changed in a batch what is new.
+// telling is which stores are still to be told of what is held there. They are told
+// whole, so that a store at which much is reserved is told once for many.
+type telling struct {
+	at    map[protocol.StoreID]int64 // when it was told last, µs
+	owed  map[protocol.StoreID]bool
+	dueUS int64 // when the first of them is due; 0: none is owed
+}
+
+// tellStores sends the stores whose holds changed in a batch what there is now: at
+// once, or where that was done a moment ago, holdsLingerUS after that.
 func (i *Ingest) tellStores(nowUS int64) {
-	if len(i.held) == 0 {
-		return
-	}
-	seen := map[protocol.StoreID]bool{}
+	t := &i.telling
+	var seen map[protocol.StoreID]bool
 	for _, k := range i.held {
 		if seen[k.Location] {
 			continue
 		}
+		if seen == nil {
+			seen = map[protocol.StoreID]bool{}
+		}
 		seen[k.Location] = true
-		for _, s := range i.stores[k.Location] {
-			if s.live {
-				i.tell(s.origin, nowUS)
-			}
+		if due := t.at[k.Location] + holdsLingerUS; nowUS >= due || i.hand {
+			i.tellStore(k.Location, nowUS)
+		} else {
+			t.owed[k.Location] = true
+			t.owe(due)
+		}
+	}
+	if t.dueUS == 0 || nowUS < t.dueUS {
+		return
+	}
+	t.dueUS = 0
+	for loc := range t.owed {
+		if due := t.at[loc] + holdsLingerUS; nowUS < due {
+			t.owe(due)
+			continue
+		}
+		i.tellStore(loc, nowUS)
+	}
+}
+
+func (t *telling) owe(due int64) {
+	if t.dueUS == 0 || due < t.dueUS {
+		t.dueUS = due
+	}
+}
+
+func (i *Ingest) tellStore(loc protocol.StoreID, nowUS int64) {
+	i.telling.at[loc] = nowUS
+	delete(i.telling.owed, loc)
+	for _, s := range i.stores[loc] {
+		if s.live {
+			i.tell(s.origin, nowUS)
 		}
 	}
 }

@@ -161,6 +161,7 @@ type Ingest struct {
 	held       []reserve.Key  // positions whose holds changed
 	laned      []reserve.Key  // positions of which something else is announced
 	lanes      int            // announced stretches that are draining
+	telling    telling
 	expiry     *time.Timer
 	set        *policy.Set
 }
@@ -192,6 +193,7 @@ func Open(o Options) (*Ingest, error) {
 	i := &Ingest{
 		o: o, sessions: map[protocol.Origin]*session{}, stores: map[protocol.StoreID][]*session{}, queue: newQueue(), done: make(chan struct{}),
 		commits: make(chan *flight, 1), landed: make(chan error, 1),
+		telling: telling{at: map[protocol.StoreID]int64{}, owed: map[protocol.StoreID]bool{}},
 	}
 	eng, marks, err := Load(o.Ledger, o.Rules)
 	if err != nil {
@@ -432,7 +434,7 @@ func (i *Ingest) tick() int64 {
 	return nowUS
 }
 
-// rearm wakes the writer when the next hold expires.
+// rearm wakes the writer when the next hold expires, or a store is to be told.
 func (i *Ingest) rearm() {
 	wait := time.Hour
 	if us, ok := i.eng.Book.NextExpiry(); ok {
@@ -440,6 +442,9 @@ func (i *Ingest) rearm() {
 	}
 	if i.set != nil && i.set.UntilUS != 0 {
 		wait = i.until(i.set.UntilUS, wait)
+	}
+	if due := i.telling.dueUS; due != 0 {
+		wait = i.until(due, wait)
 	}
 	i.expiry.Reset(wait)
 }

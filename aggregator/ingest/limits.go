@@ -14,6 +14,7 @@ const (
 	drainStaggerMS   = 15    // start_after per drain already going on
 	drainStaggerMax  = 30_000
 	checkpointEvents = 250_000     // and at least as many as there are positions: what a checkpoint costs is theirs
+	holdsLingerUS    = 100_000     // between two tellings of one store's holds
 	holdsPartBytes   = 40 << 10    // about, of one part of a store's holds
 	waitersMax       = 10_000      // reads that wait for a write to be shown
 	headKeptAfterUS  = 10_000_000  // of a stuck store: its head is written by itself
