@@ -16,6 +16,20 @@ const (
 	explainedLines = 1000
 )
 
+// explainDiffs asks the chain why its wrong numbers are what they are: whoever looks for
+// the cause begins there.
+func (v *Verdict) explainDiffs(ctx context.Context, c *chain) {
+	for i := range min(len(v.Diffs), diffsExplained) {
+		d := &v.Diffs[i]
+		if d.SKU == "" {
+			continue
+		}
+		if x, err := c.explain(ctx, d.SKU, d.Store); err == nil { // of what it does not know it says nothing
+			d.Explanation, d.What = x, d.What+"; the chain says "+x.Sum
+		}
+	}
+}
+
 // judgeExplanations asks the chain why a sample of its numbers is what it is.
 // The anchor and the movements shown must add up to the truth without a rest,
 // and no document may stand among them twice: that is where a doubled event

@@ -31,6 +31,7 @@ const (
 	sourceLineMax     = 1 << 20
 	sourceBytesMax    = 2 << 30 // decompressed size of a replayed file
 	diffsShown        = 10
+	diffsExplained    = 3
 	idleConnsMax      = 800 // of tills; 4,000 agents take four descriptors each, and systems give 20,000
 	tillsAtOnce       = 400 // requests of all tills
 )

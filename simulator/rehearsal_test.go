@@ -176,6 +176,11 @@ func TestVerdictFailsWhereSomethingIsPlanted(t *testing.T) {
 			if r.OK() || !strings.Contains(page, "<b>Failed.</b>") || !strings.Contains(page, c.want) {
 				t.Errorf("want %q\n%s", c.want, out)
 			}
+			for _, d := range r.Diffs {
+				if d.SKU != "" && (d.Explanation == nil || !strings.Contains(page, "the chain says")) {
+					t.Errorf("%s %s is wrong, and nothing says what it is made of\n%s", d.Store, d.SKU, out)
+				}
+			}
 		})
 	}
 }

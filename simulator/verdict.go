@@ -46,6 +46,8 @@ type Diff struct {
 	Want  protocol.Quantity `json:"want"`
 	Got   protocol.Quantity `json:"got"`
 	What  string            `json:"what"`
+
+	Explanation *protocol.Explanation `json:"explanation,omitempty"` // of a wrong number, by the chain itself; of the first few
 }
 
 // OK is the only way to exit code 0.
@@ -114,9 +116,10 @@ func judge(ctx context.Context, o *oracle, c *chain, truth []shelf) (*Verdict, e
 	}
 	v.judgeShelves(truth, got)
 	if v.Diverged == 0 {
-		err = v.judgeExplanations(ctx, c, truth)
+		return v, v.judgeExplanations(ctx, c, truth)
 	}
-	return v, err
+	v.explainDiffs(ctx, c)
+	return v, nil
 }
 
 // judgeMarks compares seqs: every acknowledged one must be merged, and nothing
