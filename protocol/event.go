@@ -53,7 +53,7 @@ const (
 	FlagZoneless                               // legacy source: local time without zone
 	FlagBadVerifier                            // a price-embedded barcode's price verifier is wrong; kept under the raw code
 	FlagNoUnitPrice                            // a price-embedded barcode came without regular unit price; kept under the raw code
-	FlagClockSetBack                           // recorded while record times ran ahead of the agent's clock, which was set back: its record time tells nothing
+	FlagClockSetBack                           // the agent's clock was set back: the document's times tell nothing, see PostedLate
 )
 
 // Line is one article of a document. Quantity is as the document's kind counts

@@ -12,7 +12,8 @@ func (e *Event) OccurredUS() int64 {
 // PostedLate tells a document that its register could not post in time (it was cut off
 // from its agent, or a file came in): that its seq is beyond a count's cut says nothing
 // of when the goods left the shelf. Of one that was recorded behind a clock that was set
-// back nobody can say; its seq is all there is.
+// back, or that says a time which that clock went through twice, nobody can say; its seq
+// is all there is, and what was sold since the clock was set is likelier to come late.
 func (e *Event) PostedLate(recordUS int64) bool {
 	return e.Flags&FlagClockSetBack == 0 && recordUS-e.OccurredUS() > LateToleranceUS
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"tillwire/protocol"
 )
@@ -89,7 +90,7 @@ func BenchmarkBareHTTP(b *testing.B) {
 // BenchmarkJournal is the other bound: the same events into the same journal,
 // with as many writers.
 func BenchmarkJournal(b *testing.B) {
-	j := openJournal(b)
+	j := openJournal(b, func() time.Time { return testNow })
 	var n atomic.Uint64
 	b.SetParallelism(benchWriters / 2)
 	b.ResetTimer()

@@ -26,10 +26,10 @@ type shop struct {
 	in *Intake
 }
 
-func openJournal(t testing.TB) *journal.Journal {
+func openJournal(t testing.TB, now func() time.Time) *journal.Journal {
 	t.Helper()
 	j, err := journal.Open(journal.Options{
-		Path: filepath.Join(t.TempDir(), "journal.db"), Now: func() time.Time { return testNow }, Log: zerolog.Nop(), BallastBytes: -1,
+		Path: filepath.Join(t.TempDir(), "journal.db"), Now: now, Log: zerolog.Nop(), BallastBytes: -1,
 		DiskFree: func() (uint64, uint64, error) { return 50 << 30, 100 << 30, nil },
 	})
 	if err != nil {
@@ -45,7 +45,7 @@ func openJournal(t testing.TB) *journal.Journal {
 
 func newShop(t testing.TB, change ...func(*Options)) *shop {
 	t.Helper()
-	s := &shop{t: t, j: openJournal(t)}
+	s := &shop{t: t, j: openJournal(t, func() time.Time { return testNow })}
 	o := Options{
 		Store: "S0042", Agent: "server", Journal: s.j, Log: zerolog.Nop(), Now: func() time.Time { return testNow }, Version: "test",
 		Link: func() LinkStatus {

@@ -25,7 +25,8 @@ type Journal interface {
 	Append(ctx context.Context, e *protocol.Event) (journal.Receipt, error)
 	AppendAll(ctx context.Context, events []*protocol.Event) ([]journal.Receipt, []error)
 	State() journal.State
-	HeadUS() int64 // record time of the newest record
+	HeadUS() int64       // record time of the newest record
+	Twice(us int64) bool // the clock went through a moment twice
 	Scan(from uint64, fn func(seq uint64, recordUS int64, rec []byte) error) error
 }
 

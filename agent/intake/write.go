@@ -66,6 +66,9 @@ func (in *Intake) complete(e *protocol.Event, traceparent string) {
 		}
 		in.regMu.Unlock()
 	}
+	if !back && e.PostedLate(now.UnixMicro()) && in.o.Journal.Twice(e.OccurredUS()) {
+		e.Flags |= protocol.FlagClockSetBack
+	}
 }
 
 // clockSet tells that the agent's clock was set between two of its times: what was

@@ -301,9 +301,14 @@ func (c *committer) committed(t *transaction) {
 // takeOver moves the bookkeeping behind a committed transaction.
 func (c *committer) takeOver(t *transaction) {
 	c.segs, c.runs, c.size = t.segs, t.runs, t.size
+	sets := c.setBack.sets
 	for i := range t.rows {
 		c.setBack.took(t.now, t.setBackUS, &t.rows[i])
 		c.remember(t.rows[i].item.register, t.rows[i].after.us)
+	}
+	if c.setBack.sets != sets {
+		spans := c.setBack.spans
+		c.j.twice.Store(&spans)
 	}
 	if n := len(t.rows); n > 0 {
 		if c.head.seq == 0 {

@@ -98,6 +98,7 @@ type Journal struct {
 	closeErr   error         // set before stopped is closed
 
 	snapshot atomic.Pointer[State]
+	twice    atomic.Pointer[[]span] // what the clock went through twice; nil: nothing
 	counters counters
 	latency  latency
 	suspect  atomic.Pointer[CorruptError] // damage met by a reader

@@ -2,8 +2,15 @@ package journal
 
 import "tillwire/protocol"
 
-// setBackMax bounds how many records are remembered with what the clock said.
-const setBackMax = 4096
+// setBackMax bounds how many records are remembered with what the clock said, and
+// setBackSpans how many times that it was set back.
+const (
+	setBackMax   = 4096
+	setBackSpans = 16
+)
+
+// span is a stretch of the clock that it went through twice.
+type span struct{ fromUS, toUS int64 }
 
 // setBack remembers what the clock said while record times ran ahead of it. They never
 // fall: where the clock was fast and was set right, they go on from the fast time by a
@@ -13,6 +20,8 @@ type setBack struct {
 	byUS   int64    // by how much the clock was set back, at least; from its first record
 	seqs   []uint64 // of records behind it, rising
 	clocks []int64
+	spans  []span // newest last; replaced whole, since others read it
+	sets   int    // how often it was set back
 }
 
 // took notes a committed record. measuredUS is by how much the clock was seen to be set
@@ -27,9 +36,11 @@ func (s *setBack) took(nowUS, measuredUS int64, r *planned) {
 	n := len(s.seqs)
 	switch {
 	case n == 0 || s.seqs[n-1] != r.before.seq:
-		*s = setBack{byUS: max(ahead, measuredUS), seqs: s.seqs[:0], clocks: s.clocks[:0]}
+		*s = setBack{byUS: max(ahead, measuredUS), seqs: s.seqs[:0], clocks: s.clocks[:0], spans: s.spans, sets: s.sets}
+		s.twice(nowUS, r.before.us)
 	case s.clocks[n-1]-nowUS > protocol.ClockSetBackUS:
 		again := max(s.clocks[n-1]-nowUS, measuredUS)
+		s.twice(nowUS, s.clocks[n-1])
 		s.byUS += again
 		for i := range s.clocks {
 			s.clocks[i] -= again
@@ -40,6 +51,12 @@ func (s *setBack) took(nowUS, measuredUS int64, r *planned) {
 		s.clocks = append(s.clocks[:0], s.clocks[n/2:]...)
 	}
 	s.seqs, s.clocks = append(s.seqs, r.after.seq), append(s.clocks, nowUS)
+}
+
+func (s *setBack) twice(fromUS, toUS int64) {
+	s.sets++
+	old := s.spans[max(0, len(s.spans)-setBackSpans+1):]
+	s.spans = append(append(make([]span, 0, len(old)+1), old...), span{fromUS, toUS})
 }
 
 // cut is the highest seq that was recorded by a moment of the clock as it is now: by

@@ -72,6 +72,14 @@ func TestCutsOfAClockThatWasSetBack(t *testing.T) {
 	d := sell(10*day + 20*minute) // the clock is past the fast time
 	sees("past the fast time", d, put(10*day+21*minute, protocol.KindCount, 10*day+20*minute+1))
 	sees("counted while record times ran ahead, told after", counted, put(10*day+22*minute, protocol.KindCount, again-9*minute))
+	for us, want := range map[int64]bool{
+		back - 1: true, back + minute: true, 10*day + 5*minute: true, 10*day + 5*minute + 1: false,
+		again - 1: false, again: true, back + 10*minute + 1: true, 10*day + 21*minute: false,
+	} {
+		if got := j.Twice(us); got != want {
+			t.Errorf("the clock went through %d min before its set-back twice: %t", (back-us)/minute, got)
+		}
+	}
 	if err := j.Close(); err != nil {
 		t.Fatal(err)
 	}

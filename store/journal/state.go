@@ -90,6 +90,16 @@ func (j *Journal) refused(err error) {
 // HeadUS is the record time of the newest record; 0 where there never was one.
 func (j *Journal) HeadUS() int64 { return j.snapshot.Load().HeadUS }
 
+// Twice tells that the clock has gone through a moment more than once since the start,
+// as far as records tell: it was set back over it.
+func (j *Journal) Twice(us int64) bool {
+	spans := j.twice.Load()
+	if spans == nil {
+		return false
+	}
+	return slices.ContainsFunc(*spans, func(s span) bool { return s.fromUS <= us && us <= s.toUS })
+}
+
 // State tells how the journal stands.
 func (j *Journal) State() State {
 	st := *j.snapshot.Load()
