@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -31,6 +32,7 @@ type demo struct {
 	exc    []protocol.Exception
 	paused map[string]protocol.Pause
 	frozen bool
+	share  int // one in so many stores has a heartbeat in a second; 0: 15
 	desk   *demoDesk
 	flow   *demoFlow
 }
@@ -98,7 +100,7 @@ func (d *demo) step() {
 	for i := range d.tiles {
 		t := &d.tiles[i]
 		switch {
-		case t.Presence == protocol.PresenceOnline && d.r.IntN(15) == 0:
+		case t.Presence == protocol.PresenceOnline && d.r.IntN(cmp.Or(d.share, 15)) == 0:
 			t.WatermarkUS, d.revs[i] = now-d.r.Int64N(400_000), d.rev
 			d.merged += d.r.Uint64N(30)
 		case t.Presence == protocol.PresenceDraining && d.r.IntN(3) == 0:
