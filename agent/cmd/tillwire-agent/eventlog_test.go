@@ -15,6 +15,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
+
+	"tillwire/agent"
 )
 
 // heard is the system's event log.
@@ -31,7 +33,7 @@ func (h *heard) Error(id uint32, text string) error   { return h.note("error", i
 func TestEventLogGetsWhatAPersonShouldSee(t *testing.T) {
 	var file bytes.Buffer
 	to := &heard{}
-	log := zerolog.New(&mirror{&file, to}).With().Str("store", "S1").Logger()
+	log := zerolog.New(agent.Masked(&mirror{&file, to})).With().Str("store", "S1").Logger()
 	log.Info().Uint64("head", 5).Msg("agent ready")
 	log.Info().Msg("inbox file taken")
 	log.Error().Str("file", "x.csv").Msg("inbox file taken")
