@@ -111,6 +111,7 @@ func (f *DigestFold) Add(e *Event, seq uint64, recordUS int64) {
 	}
 }
 
+// outside tells whether a movement is not yet in what was counted.
 func (c *DigestCount) outside(e *Event, seq uint64, recordUS int64) bool {
 	return !e.Counted(seq, recordUS, c.Cut, c.CountedUS)
 }

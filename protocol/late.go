@@ -1,5 +1,16 @@
 package protocol
 
+import "time"
+
+// ClockSet is by how much a clock was set forward between two of its readings; below
+// zero: back. It is told by the monotonic readings; 0 where a time has none, or is zero.
+func ClockSet(before, now time.Time) time.Duration {
+	if before.IsZero() {
+		return 0
+	}
+	return now.Round(0).Sub(before.Round(0)) - now.Sub(before)
+}
+
 // OccurredUS is when it happened by the agent's clock: event time, corrected by what
 // the agent had learnt of the register's clock where the document looked late.
 func (e *Event) OccurredUS() int64 {

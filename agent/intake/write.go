@@ -58,8 +58,8 @@ func (in *Intake) complete(e *protocol.Event, traceparent string) {
 	back := in.tellSetBack(e, now.UnixMicro())
 	if e.Register != "" {
 		in.regMu.Lock()
-		if back || clockSet(in.regAt, now) {
-			in.registers = newRegisterClocks()
+		if back || protocol.ClockSet(in.regAt, now).Abs() > protocol.ClockSetBackUS*time.Microsecond {
+			in.registers = newRegisterClocks() // what was learnt was against a clock that is gone
 		}
 		if in.regAt = now; !back {
 			e.ClockOffsetUS, e.ClockErrorUS = in.registers.learn(e.Register, e.EventTime.US, now.UnixMicro())
@@ -71,17 +71,7 @@ func (in *Intake) complete(e *protocol.Event, traceparent string) {
 	}
 }
 
-// clockSet tells that the agent's clock was set between two of its times: what was
-// learnt of the registers' clocks is theirs against one that is gone. Times without the
-// monotonic reading, which tests have, never tell it.
-func clockSet(before, now time.Time) bool {
-	if before.IsZero() {
-		return false
-	}
-	return (now.Round(0).Sub(before.Round(0)) - now.Sub(before)).Abs() > protocol.ClockSetBackUS*time.Microsecond
-}
-
-// tellSetBack marks a document that is recorded while record times run ahead of the
+// tellSetBack marks, and tells, a document that is recorded while record times run ahead of the
 // clock: they never fall, so where the clock was years fast and was set right, they go
 // on from there. Without the mark, what is sold then looks as if it had been posted
 // years late, and a count of the fast time would take it for counted.

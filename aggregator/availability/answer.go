@@ -26,8 +26,10 @@ type look struct {
 	parts  []protocol.KitComponent // of a kit; nil otherwise
 	kit    []kitShare              // scratch
 
-	one   uint32 // the location, where one alone is asked for
-	oneIs oneIs
+	where   []protocol.StoreID // asked for; none: all
+	channel string
+	one     uint32 // the location, where there is one such
+	isOne   bool
 
 	alpha     float64 // the service level last written, and its text
 	alphaText []byte
@@ -35,15 +37,6 @@ type look struct {
 	lagS      float64
 	lagText   []byte
 }
-
-// oneIs tells what is known of the one location asked for.
-type oneIs uint8
-
-const (
-	notOne oneIs = iota // several or all are
-	unheard
-	here
-)
 
 // moment is a time and its text.
 type moment struct {
@@ -53,27 +46,30 @@ type moment struct {
 
 var lookPool = sync.Pool{New: func() any { return new(look) }}
 
-// look begins a reading at the locations named or at all: all of it is of one moment.
-func (m *Model) look(at []protocol.StoreID) *look {
+// look begins a reading at the locations named or at all, as a channel sees them: all
+// of it is of one moment.
+func (m *Model) look(at []protocol.StoreID, channel string) *look {
 	v := lookPool.Get().(*look)
-	v.nowUS, v.oneIs = m.now().UnixMicro(), notOne
-	if len(at) == 1 {
-		v.oneIs = unheard
-		if i, ok := m.byName.Load(at[0]); ok {
-			v.one, v.oneIs = i.(uint32), here
-		}
-	}
+	m.begin(v, at, channel)
 	return v
 }
 
-// read fills v with a SKU at the locations that v was begun for, as a channel sees
-// it. False when nobody ever had it.
-func (m *Model) read(v *look, sku protocol.SKU, at []protocol.StoreID, channel string) bool {
+func (m *Model) begin(v *look, at []protocol.StoreID, channel string) {
+	v.nowUS, v.where, v.channel, v.isOne = m.now().UnixMicro(), at, channel, false
+	if len(at) == 1 {
+		if i, ok := m.byName.Load(at[0]); ok {
+			v.one, v.isOne = i.(uint32), true
+		}
+	}
+}
+
+// read fills v with a SKU, as v was begun. False when nobody ever had it.
+func (m *Model) read(v *look, sku protocol.SKU) bool {
 	v.shares, v.parts = v.shares[:0], nil
 	s := m.set.Load()
 	if s.kits != nil {
 		if v.parts = s.kits(sku); len(v.parts) > 0 {
-			m.readKit(v, s, at, channel)
+			m.readKit(v, s)
 			return true
 		}
 		v.parts = nil
@@ -82,12 +78,12 @@ func (m *Model) read(v *look, sku protocol.SKU, at []protocol.StoreID, channel s
 	if e == nil || len(*e.cells.Load()) == 0 { // what was a kit once leaves an entry behind
 		return false
 	}
-	m.readEntry(v, s, e, at, channel)
+	m.readEntry(v, s, e)
 	return true
 }
 
-func (m *Model) readEntry(v *look, s *settings, e *entry, at []protocol.StoreID, channel string) {
-	v.rows = m.rows(v, e, at)
+func (m *Model) readEntry(v *look, s *settings, e *entry) {
+	v.rows = m.rows(v, e)
 	p := m.locs.Load() // after the rows: it knows all their locations
 	if len(v.rows) > 1 {
 		slices.SortFunc(v.rows, func(x, y row) int { return cmp.Compare(p.rank[x.loc], p.rank[y.loc]) })
@@ -102,26 +98,22 @@ func (m *Model) readEntry(v *look, s *settings, e *entry, at []protocol.StoreID,
 			held = h.For(l.name)
 		}
 		x.name, x.kind, x.head = l.name, state.Type, state.head
-		s.promise(&x.Promise, r, state, held, channel, v.nowUS)
+		s.promise(&x.Promise, r, state, held, v.channel, v.nowUS)
 	}
 }
 
-func (m *Model) rows(v *look, e *entry, at []protocol.StoreID) []row {
-	if len(at) == 0 {
+func (m *Model) rows(v *look, e *entry) []row {
+	switch {
+	case len(v.where) == 0:
 		return e.view(v.rows, nil)
-	}
-	switch v.oneIs {
-	case unheard:
-		return v.rows[:0]
-	case here:
+	case v.isOne:
 		if r, ok := e.viewOne(v.one); ok {
 			return append(v.rows[:0], r)
 		}
 		return v.rows[:0]
-	case notOne:
 	}
-	want := make(map[uint32]bool, len(at))
-	for _, name := range at {
+	want := make(map[uint32]bool, len(v.where))
+	for _, name := range v.where {
 		if i, ok := m.byName.Load(name); ok {
 			want[i.(uint32)] = true
 		}
@@ -137,9 +129,9 @@ func (m *Model) Get(sku protocol.SKU, at []protocol.StoreID) (protocol.Availabil
 
 // GetFor is Get as a channel sees it.
 func (m *Model) GetFor(sku protocol.SKU, at []protocol.StoreID, channel string) (protocol.Availability, bool) {
-	v := m.look(at)
+	v := m.look(at, channel)
 	defer v.done()
-	if !m.read(v, sku, at, channel) {
+	if !m.read(v, sku) {
 		return protocol.Availability{}, false
 	}
 	a := protocol.Availability{
@@ -153,7 +145,10 @@ func (m *Model) GetFor(sku protocol.SKU, at []protocol.StoreID, channel string) 
 	return a, true
 }
 
-func (v *look) done() { lookPool.Put(v) }
+func (v *look) done() {
+	v.where = nil // the caller's
+	lookPool.Put(v)
+}
 
 // Share is one location's part, for callers in the process.
 type Share struct {
@@ -165,9 +160,9 @@ type Share struct {
 // Each gives a SKU's locations in order of name, as a channel sees them; false
 // when nobody ever had it.
 func (m *Model) Each(sku protocol.SKU, channel string, f func(s *Share)) bool {
-	v := m.look(nil)
+	v := m.look(nil, channel)
 	defer v.done()
-	if !m.read(v, sku, nil, channel) {
+	if !m.read(v, sku) {
 		return false
 	}
 	for i := range v.shares {

@@ -301,12 +301,12 @@ func (f *follower) rowAt(loc protocol.StoreID) *row {
 // lookKit reads a kit once per channel: which part is scarcest may differ.
 func (f *follower) lookKit(s *settings, e *entry) {
 	v := &f.view
-	v.nowUS, v.oneIs = f.m.now().UnixMicro(), notOne
 	for i, first := range f.watches {
 		if slices.ContainsFunc(f.watches[:i], func(w *watch) bool { return w.channel == first.channel }) {
 			continue
 		}
-		f.m.read(v, e.sku, nil, first.channel)
+		f.m.begin(v, nil, first.channel)
+		f.m.read(v, e.sku)
 		h := s.holdbacks(e, e.sku, v.nowUS)
 		sum := protocol.Quantity(0)
 		for k := range v.shares {

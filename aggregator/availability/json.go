@@ -19,15 +19,15 @@ func (m *Model) AppendJSON(b []byte, sku protocol.SKU, at []protocol.StoreID) ([
 
 // AppendJSONFor is AppendJSON as a channel sees it.
 func (m *Model) AppendJSONFor(b []byte, sku protocol.SKU, at []protocol.StoreID, channel string) ([]byte, bool) {
-	v := m.look(at)
+	v := m.look(at, channel)
 	defer v.done()
-	return m.appendJSON(b, v, sku, at, channel)
+	return m.appendJSON(b, v, sku)
 }
 
 // AppendJSONList appends the answers for several SKUs of one moment, with commas
 // between them, and to unknown the places of those that no location ever had.
 func (m *Model) AppendJSONList(b []byte, skus []protocol.SKU, at []protocol.StoreID, channel string, unknown []int) ([]byte, []int) {
-	v := m.look(at)
+	v := m.look(at, channel)
 	defer v.done()
 	first := true
 	for i, sku := range skus {
@@ -36,7 +36,7 @@ func (m *Model) AppendJSONList(b []byte, skus []protocol.SKU, at []protocol.Stor
 			b = append(b, ',')
 		}
 		var ok bool
-		if b, ok = m.appendJSON(b, v, sku, at, channel); !ok {
+		if b, ok = m.appendJSON(b, v, sku); !ok {
 			b, unknown = b[:n], append(unknown, i)
 			continue
 		}
@@ -45,8 +45,8 @@ func (m *Model) AppendJSONList(b []byte, skus []protocol.SKU, at []protocol.Stor
 	return b, unknown
 }
 
-func (m *Model) appendJSON(b []byte, v *look, sku protocol.SKU, at []protocol.StoreID, channel string) ([]byte, bool) {
-	if !m.read(v, sku, at, channel) {
+func (m *Model) appendJSON(b []byte, v *look, sku protocol.SKU) ([]byte, bool) {
+	if !m.read(v, sku) {
 		return b, false
 	}
 	b = append(b, `{"sku":`...)
@@ -62,8 +62,8 @@ func (m *Model) appendJSON(b []byte, v *look, sku protocol.SKU, at []protocol.St
 		b = v.appendShare(b, &v.shares[i])
 	}
 	b = append(b, ']')
-	if channel != "" {
-		b = appendString(append(b, `,"channel":`...), channel)
+	if v.channel != "" {
+		b = appendString(append(b, `,"channel":`...), v.channel)
 	}
 	if v.parts != nil {
 		b = appendParts(append(b, `,"kit":true,"components":[`...), v.parts)

@@ -26,7 +26,7 @@ type kitShare struct {
 // as many whole kits as the scarcest part makes. Each part is read at one moment,
 // the parts one after another. Policies of the parts count, the kit's own do not:
 // what is held back of a part is held back once.
-func (m *Model) readKit(v *look, s *settings, at []protocol.StoreID, channel string) {
+func (m *Model) readKit(v *look, s *settings) {
 	clear(v.kit)
 	bill := 0
 	for i := range v.parts {
@@ -40,7 +40,7 @@ func (m *Model) readKit(v *look, s *settings, at []protocol.StoreID, channel str
 			v.shares = v.shares[:0]
 			return
 		}
-		m.readEntry(v, s, e, at, channel)
+		m.readEntry(v, s, e)
 		if n := len(m.locs.Load().list); n > len(v.kit) {
 			v.kit = append(v.kit, make([]kitShare, n-len(v.kit))...)
 		}

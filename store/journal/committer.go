@@ -301,14 +301,12 @@ func (c *committer) committed(t *transaction) {
 // takeOver moves the bookkeeping behind a committed transaction.
 func (c *committer) takeOver(t *transaction) {
 	c.segs, c.runs, c.size = t.segs, t.runs, t.size
-	sets := c.setBack.sets
 	for i := range t.rows {
-		c.setBack.took(t.now, t.setBackUS, &t.rows[i])
+		if c.setBack.took(t.now, t.setBackUS, &t.rows[i]) {
+			spans := c.setBack.spans
+			c.j.twice.Store(&spans)
+		}
 		c.remember(t.rows[i].item.register, t.rows[i].after.us)
-	}
-	if c.setBack.sets != sets {
-		spans := c.setBack.spans
-		c.j.twice.Store(&spans)
 	}
 	if n := len(t.rows); n > 0 {
 		if c.head.seq == 0 {
@@ -324,15 +322,6 @@ func (c *committer) takeOver(t *transaction) {
 			c.mem[r.item.id] = entry{r.after.seq, r.item.content}
 		}
 	}
-}
-
-// setBackSince is by how many µs the clock was set back between two of its readings;
-// 0 where they lack the monotonic reading that tells.
-func setBackSince(before, now time.Time) int64 {
-	if before.IsZero() {
-		return 0
-	}
-	return max(0, (now.Sub(before) - now.Round(0).Sub(before.Round(0))).Microseconds())
 }
 
 func (c *committer) countGroup(items []*pending, rows int) {
@@ -515,7 +504,7 @@ func (t *transaction) fill(tx *bolt.Tx) error {
 	}
 	t.segs, t.runs = t.c.segs, t.c.runs
 	at := t.c.j.opts.Now()
-	t.at, t.now, t.setBackUS = at, max(at.UnixMicro(), 1), setBackSince(t.c.recordAt, at)
+	t.at, t.now, t.setBackUS = at, max(at.UnixMicro(), 1), max(0, -protocol.ClockSet(t.c.recordAt, at).Microseconds())
 	find := t.c.finder(tx)
 	t.rows = plan(t.now, t.c.head, t.items, world{
 		find: find,

@@ -21,26 +21,27 @@ type setBack struct {
 	seqs   []uint64 // of records behind it, rising
 	clocks []int64
 	spans  []span // newest last; replaced whole, since others read it
-	sets   int    // how often it was set back
 }
 
 // took notes a committed record. measuredUS is by how much the clock was seen to be set
 // back since the record before; 0 where nobody could see it. It begins anew with the next
 // time that a clock is set back; where that happens once more meanwhile, what is known is
-// told by the new clock.
-func (s *setBack) took(nowUS, measuredUS int64, r *planned) {
+// told by the new clock. It tells whether it was set back with this record.
+func (s *setBack) took(nowUS, measuredUS int64, r *planned) (set bool) {
 	ahead := r.before.us - nowUS
 	if r.before.seq == 0 || ahead <= protocol.ClockSetBackUS {
-		return
+		return false
 	}
 	n := len(s.seqs)
 	switch {
 	case n == 0 || s.seqs[n-1] != r.before.seq:
-		*s = setBack{byUS: max(ahead, measuredUS), seqs: s.seqs[:0], clocks: s.clocks[:0], spans: s.spans, sets: s.sets}
+		*s = setBack{byUS: max(ahead, measuredUS), seqs: s.seqs[:0], clocks: s.clocks[:0], spans: s.spans}
 		s.twice(nowUS, r.before.us)
+		set = true
 	case s.clocks[n-1]-nowUS > protocol.ClockSetBackUS:
 		again := max(s.clocks[n-1]-nowUS, measuredUS)
 		s.twice(nowUS, s.clocks[n-1])
+		set = true
 		s.byUS += again
 		for i := range s.clocks {
 			s.clocks[i] -= again
@@ -51,10 +52,10 @@ func (s *setBack) took(nowUS, measuredUS int64, r *planned) {
 		s.clocks = append(s.clocks[:0], s.clocks[n/2:]...)
 	}
 	s.seqs, s.clocks = append(s.seqs, r.after.seq), append(s.clocks, nowUS)
+	return set
 }
 
 func (s *setBack) twice(fromUS, toUS int64) {
-	s.sets++
 	old := s.spans[max(0, len(s.spans)-setBackSpans+1):]
 	s.spans = append(append(make([]span, 0, len(old)+1), old...), span{fromUS, toUS})
 }
