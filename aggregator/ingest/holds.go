@@ -1,6 +1,8 @@
 package ingest
 
 import (
+	"slices"
+
 	"tillwire/protocol"
 )
 
@@ -51,58 +53,59 @@ func paged(tasks []protocol.HoldTask, held []protocol.HoldLine) []protocol.Holds
 // telling is which stores are still to be told of what is held there. They are told
 // whole, so that a store at which much is reserved is told once for many.
 type telling struct {
-	at    map[protocol.StoreID]int64 // when it was told last, µs
-	owed  map[protocol.StoreID]bool
-	dueUS int64 // when the first of them is due; 0: none is owed
+	stores map[protocol.StoreID]*storeTold
+	owed   []protocol.StoreID // in the order in which they came to be
+	dueUS  int64              // when the first of them is due; 0: none is owed
+}
+
+// storeTold is one store.
+type storeTold struct {
+	nextUS int64 // not before
+	owed   bool
 }
 
 // tellStores sends the stores whose holds changed in a batch what there is now: at
 // once, or where that was done a moment ago, holdsLingerUS after that.
 func (i *Ingest) tellStores(nowUS int64) {
 	t := &i.telling
-	var seen map[protocol.StoreID]bool
 	for _, k := range i.held {
-		if seen[k.Location] {
-			continue
+		s := t.stores[k.Location]
+		if s == nil {
+			s = &storeTold{nextUS: nowUS}
+			t.stores[k.Location] = s
 		}
-		if seen == nil {
-			seen = map[protocol.StoreID]bool{}
-		}
-		seen[k.Location] = true
-		if due := t.at[k.Location] + holdsLingerUS; nowUS >= due || i.hand {
-			i.tellStore(k.Location, nowUS)
-		} else {
-			t.owed[k.Location] = true
-			t.owe(due)
+		if !s.owed {
+			s.owed = true
+			t.owed = append(t.owed, k.Location)
+			t.dueUS = soonest(t.dueUS, s.nextUS)
 		}
 	}
-	if t.dueUS == 0 || nowUS < t.dueUS {
+	if len(t.owed) == 0 || nowUS < t.dueUS && !i.hand {
 		return
 	}
 	t.dueUS = 0
-	for loc := range t.owed {
-		if due := t.at[loc] + holdsLingerUS; nowUS < due {
-			t.owe(due)
-			continue
+	t.owed = slices.DeleteFunc(t.owed, func(loc protocol.StoreID) bool {
+		s := t.stores[loc]
+		if nowUS < s.nextUS && !i.hand {
+			t.dueUS = soonest(t.dueUS, s.nextUS)
+			return false
 		}
-		i.tellStore(loc, nowUS)
-	}
+		*s = storeTold{nextUS: nowUS + holdsLingerUS}
+		for _, x := range i.stores[loc] {
+			if x.live {
+				i.tell(x.origin, nowUS)
+			}
+		}
+		return true
+	})
 }
 
-func (t *telling) owe(due int64) {
-	if t.dueUS == 0 || due < t.dueUS {
-		t.dueUS = due
+// soonest of two moments; 0 is none.
+func soonest(a, b int64) int64 {
+	if a == 0 {
+		return b
 	}
-}
-
-func (i *Ingest) tellStore(loc protocol.StoreID, nowUS int64) {
-	i.telling.at[loc] = nowUS
-	delete(i.telling.owed, loc)
-	for _, s := range i.stores[loc] {
-		if s.live {
-			i.tell(s.origin, nowUS)
-		}
-	}
+	return min(a, b)
 }
 
 // Heartbeat takes what an agent says of itself: its head, so that a lost disk can

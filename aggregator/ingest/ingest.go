@@ -193,7 +193,7 @@ func Open(o Options) (*Ingest, error) {
 	i := &Ingest{
 		o: o, sessions: map[protocol.Origin]*session{}, stores: map[protocol.StoreID][]*session{}, queue: newQueue(), done: make(chan struct{}),
 		commits: make(chan *flight, 1), landed: make(chan error, 1),
-		telling: telling{at: map[protocol.StoreID]int64{}, owed: map[protocol.StoreID]bool{}},
+		telling: telling{stores: map[protocol.StoreID]*storeTold{}},
 	}
 	eng, marks, err := Load(o.Ledger, o.Rules)
 	if err != nil {
