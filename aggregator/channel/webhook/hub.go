@@ -114,8 +114,9 @@ func (h *Hub) Run(ctx context.Context) error {
 	return err
 }
 
-// serve starts a subscription's goroutines, where Run runs. The caller holds h.run.
-func (h *Hub) serve(s *subscriber) {
+// serve starts a subscription's goroutines, where Run runs: it hears what is behind a
+// position. The caller holds h.run.
+func (h *Hub) serve(s *subscriber, from uint64) {
 	if h.ctx == nil || s.served { // Run does, or did
 		return
 	}
@@ -124,7 +125,7 @@ func (h *Hub) serve(s *subscriber) {
 	s.stop = cancel
 	h.wg.Go(func() { s.work(ctx) })
 	if s.wants(protocol.EventThresholdCrossed) {
-		h.wg.Go(func() { s.followStates(ctx) })
+		h.wg.Go(func() { s.followStates(ctx, from) })
 	}
 }
 
@@ -148,7 +149,7 @@ func (h *Hub) follow(ctx context.Context) error {
 	h.run.Lock()
 	h.ctx = ctx
 	for _, s := range h.list() {
-		h.serve(s)
+		h.serve(s, head)
 	}
 	h.run.Unlock()
 	keep := time.NewTicker(keepEvery)

@@ -44,7 +44,7 @@ func (h *Hub) Create(ctx context.Context, r *protocol.SubscriptionRequest, who s
 		return protocol.Subscription{}, err
 	}
 	h.run.Lock()
-	h.serve(s)
+	h.serve(s, rec.Began)
 	h.run.Unlock()
 	select {
 	case h.came <- struct{}{}:

@@ -253,15 +253,16 @@ func (s *subscriber) again(skus []protocol.SKU, us int64, after uint64, force bo
 	}
 }
 
-// followStates hears passages between in, low and out.
-func (s *subscriber) followStates(ctx context.Context) {
+// followStates hears passages between in, low and out that are behind a position.
+// When it begins to listen, or listened too slowly, what was merged since the last
+// position up to which it surely heard all is looked through instead.
+func (s *subscriber) followStates(ctx context.Context, heard uint64) {
 	for ctx.Err() == nil {
-		begun := s.h.reached.Load()
 		err := s.h.o.Thresholds(ctx, s.rec.Channel, s.rec.Locations, func(reset bool, events []protocol.StateChange) error {
-			if reset && s.h.reached.Load() > begun { // passages were missed
-				s.scan(ctx, begun, false)
+			if reset && s.h.o.Availability.AppliedPosition() > heard {
+				s.scan(ctx, heard, false)
 			}
-			begun = s.h.reached.Load()
+			heard = max(heard, s.h.settled.Load())
 			s.passed(events)
 			return nil
 		})
