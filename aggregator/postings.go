@@ -207,7 +207,8 @@ const adoptEvery = 10 * time.Second
 // readERP reads articles and stock between postings, when they are due: nothing is
 // posted meanwhile, so that a statement and what is owed are of one moment.
 func (a *Aggregator) readERP(e *erp) func(context.Context) {
-	var master, statement time.Time
+	var master time.Time
+	statements := map[protocol.StoreID]time.Time{} // when each is due
 	return func(ctx context.Context) {
 		if e.reader == nil {
 			return
@@ -220,12 +221,8 @@ func (a *Aggregator) readERP(e *erp) func(context.Context) {
 				a.deps.Log.Warn().Str("erp", e.cfg.Name).Err(err).Msg("articles not read")
 			}
 		}
-		if every := time.Duration(e.cfg.Statement); every > 0 && !now.Before(statement) {
-			statement = now.Add(every)
-			if err := a.readStock(ctx, e, now); err != nil {
-				statement = now.Add(min(every, readAgain))
-				a.deps.Log.Warn().Str("erp", e.cfg.Name).Err(err).Msg("stock not read")
-			}
+		if e.cfg.Statement > 0 {
+			a.readStock(ctx, e, statements, now)
 		}
 	}
 }
@@ -259,23 +256,32 @@ func (a *Aggregator) readMaster(ctx context.Context, e *erp) error {
 	return nil
 }
 
-// readStock takes the ERP's stock of each store as its statement.
-func (a *Aggregator) readStock(ctx context.Context, e *erp, now time.Time) error {
+// readStock takes the ERP's stock of each store whose turn it is as its statement. A
+// store of which the ERP may have a document more than we know waits until that is
+// clear.
+func (a *Aggregator) readStock(ctx context.Context, e *erp, due map[protocol.StoreID]time.Time, now time.Time) {
 	var errs []error
 	for _, s := range e.cfg.Stores {
 		store := protocol.StoreID(s.Store)
+		if now.Before(due[store]) || !e.sender.Sure(store) {
+			continue
+		}
 		stock, err := e.reader.Stock(ctx, store)
 		if err == nil {
 			_, err = a.ingest.StateERP(ctx, e.cfg.Name, store, "statement-"+now.UTC().Format("20060102T150405Z"), stock)
 		}
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return
 		}
-		if err != nil {
+		every := time.Duration(e.cfg.Statement)
+		if due[store] = now.Add(every); err != nil {
+			due[store] = now.Add(min(every, readAgain))
 			errs = append(errs, fmt.Errorf("store %s: %w", store, err))
 		}
 	}
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		a.deps.Log.Warn().Str("erp", e.cfg.Name).Err(err).Msg("stock not read")
+	}
 }
 
 // reads counts what was read of ERPs.

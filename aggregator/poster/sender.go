@@ -3,6 +3,8 @@ package poster
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,6 +51,11 @@ type Sender struct {
 	fatal bool
 	delay time.Duration  // after a failure of the ERP as a whole
 	tries map[string]try // documents that were refused and may heal
+	// Documents of which the ERP may have more than the book knows: sent without an
+	// answer that ends them, or due when this process began, and perhaps sent by the
+	// one before it.
+	doubt  map[string]protocol.StoreID
+	looked bool // all of the latter are in doubt, or were
 }
 
 // try is how often a document was refused, and when it is tried again.
@@ -59,7 +66,7 @@ type try struct {
 
 // NewSender makes a sender; Run works it.
 func NewSender(o Options) *Sender {
-	s := &Sender{o: o, lines: rate.NewLimiter(rate.Inf, posting.LinesMax), tries: map[string]try{}}
+	s := &Sender{o: o, lines: rate.NewLimiter(rate.Inf, posting.LinesMax), tries: map[string]try{}, doubt: map[string]protocol.StoreID{}}
 	if o.Rate > 0 {
 		s.lines = rate.NewLimiter(rate.Limit(o.Rate), posting.LinesMax)
 	}
@@ -82,6 +89,7 @@ func (s *Sender) Run(ctx context.Context) error {
 		wait := tick
 		docs, err := s.o.Outbox.CutPostings(ctx, s.o.ERP, s.o.Calendar.window(s.o.Now(), s.o.Lines), batchDocs)
 		if err == nil {
+			s.look(docs)
 			wait, err = s.round(ctx, docs)
 		}
 		if err != nil && ctx.Err() == nil { // the ledger is busy, or has failed, which ends the process elsewhere
@@ -89,6 +97,42 @@ func (s *Sender) Run(ctx context.Context) error {
 		}
 		t.Reset(wait)
 	}
+}
+
+// look puts in doubt what an earlier process left due, and forgets doubts about
+// documents that are due no longer.
+func (s *Sender) look(docs []posting.Doc) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.looked {
+		for i := range docs {
+			s.doubt[docs[i].Key] = docs[i].Store
+		}
+	}
+	if len(docs) >= batchDocs { // there may be more
+		return
+	}
+	s.looked = true
+	maps.DeleteFunc(s.doubt, func(key string, _ protocol.StoreID) bool {
+		return !slices.ContainsFunc(docs, func(d posting.Doc) bool { return d.Key == key })
+	})
+}
+
+// Sure tells whether the book knows all that the ERP has of a store's documents.
+// While it does not, the ERP's stock cannot be compared with ours: a document whose
+// answer was lost would be told twice, once by the ERP and once as still due.
+func (s *Sender) Sure(store protocol.StoreID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.looked {
+		return false
+	}
+	for _, of := range s.doubt {
+		if of == store {
+			return false
+		}
+	}
+	return true
 }
 
 // round sends documents once. It returns how long to wait: not at all while there
@@ -104,6 +148,9 @@ func (s *Sender) round(ctx context.Context, docs []posting.Doc) (time.Duration, 
 		if err := s.lines.WaitN(ctx, min(max(len(d.Lines), 1), posting.LinesMax)); err != nil {
 			return tick, err
 		}
+		s.mu.Lock()
+		s.doubt[d.Key] = d.Store
+		s.mu.Unlock()
 		r, err := s.send(ctx, d)
 		if err != nil || ctx.Err() != nil {
 			return tick, err
@@ -250,6 +297,7 @@ func (s *Sender) back(r *Refusal) time.Duration {
 func (s *Sender) up(key string) {
 	s.mu.Lock()
 	delete(s.tries, key)
+	delete(s.doubt, key)
 	was := s.down
 	s.down, s.fatal, s.delay = "", false, 0
 	s.mu.Unlock()

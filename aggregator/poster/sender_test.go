@@ -193,6 +193,42 @@ func TestSender(t *testing.T) {
 	}
 }
 
+// TestSure holds that a store counts as clear only while no document of it may be
+// booked without our knowing.
+func TestSure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{book: posting.New(), now: time.Now, at: 1}
+		for _, x := range m.book.Opened(map[protocol.StoreID]string{"S1": "erp", "S2": "erp"}, nil, 0) {
+			m.apply(x)
+		}
+		m.book.Account("S1").Add(10, 10_957, false, false, &posting.Movement{Cell: 1, Class: posting.ClassSale, Day: 10_957, Moved: -1000, Changed: -1000})
+		if _, err := m.CutPostings(t.Context(), "erp", posting.Window{Through: 10_957, Lines: 50}, 10); err != nil { // by the process before
+			t.Fatal(err)
+		}
+		var s *Sender
+		sure := func() string { return fmt.Sprint(s.Sure("S1"), s.Sure("S2")) }
+		var seen []string
+		lost := failing(2, &Refusal{Remedy: Retry, Code: "no_answer", Reason: "lost", Down: true})
+		erp := &script{post: func(d *posting.Doc) error {
+			seen = append(seen, "post "+sure())
+			return lost(d)
+		}}
+		s = NewSender(Options{
+			ERP: "erp", Outbox: m, Connector: erp, Calendar: Calendar{Zone: time.UTC}, Lines: 50, Now: time.Now, Log: zerolog.Nop(), Down: func(string, bool) {},
+			Between: func(context.Context) { seen = append(seen, sure()) },
+		})
+		ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
+		defer stop()
+		if err := s.Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		want := []string{"false false", "post false true", "false true", "post false true", "false true", "post false true", "true true"}
+		if d := cmp.Diff(want, seen[:min(len(seen), len(want))]); d != "" {
+			t.Error(d)
+		}
+	})
+}
+
 func failing(times int, r *Refusal) func(*posting.Doc) error {
 	return func(*posting.Doc) error {
 		if times--; times >= 0 {
