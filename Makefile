@@ -109,7 +109,7 @@ deps: ## install the Debian packages that tests need, only the missing ones
 	for dep in $$missing; do \
 	  if [ -n "$$can" ]; then \
 	    echo "deps: installing $${dep#*=}"; \
-	    DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -qq install -y --no-install-recommends "$${dep#*=}" >/dev/null || true; \
+	    DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "$${dep#*=}" >/dev/null || true; \
 	  fi; \
 	  present "$${dep%=*}" || { failed=1; echo "deps: skipped $${dep#*=}: $${dep%=*} is missing, what needs it is skipped"; }; \
 	done; \
