@@ -141,7 +141,7 @@ func isCmd(dir string) bool { return slices.Contains(strings.Split(dir, "/"), "c
 
 // pureRooms hold nothing but pure code. Other rooms keep theirs in *_core.go.
 var pureRooms = []string{
-	"protocol", "protocol/httphead", "protocol/poslog", "protocol/epcis", "protocol/edi", "aggregator/merge", "aggregator/reserve", "aggregator/policy", "aggregator/demand",
+	"protocol", "protocol/httphead", "protocol/poslog", "protocol/csvdoc", "protocol/epcis", "protocol/edi", "aggregator/merge", "aggregator/reserve", "aggregator/policy", "aggregator/demand",
 	"aggregator/catalog", "aggregator/outcomes", "aggregator/reconcile", "aggregator/orders", "aggregator/channel/gateway", "aggregator/posting",
 }
 

@@ -24,6 +24,7 @@ import (
 	"tillwire/agent/siblings"
 	"tillwire/agent/update"
 	"tillwire/protocol"
+	"tillwire/protocol/csvdoc"
 	"tillwire/store/config"
 	"tillwire/store/journal"
 )
@@ -362,7 +363,7 @@ func (a *Agent) openInbox() error {
 	if a.cfg.Inbox.Dir == "" {
 		return nil
 	}
-	var m inbox.Mapping
+	var m csvdoc.Mapping
 	if a.cfg.Inbox.Mapping != "" {
 		none := func(string) (string, bool) { return "", false }
 		if err := config.Load(a.cfg.Inbox.Mapping, none, &m); err != nil {

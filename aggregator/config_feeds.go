@@ -12,6 +12,7 @@ import (
 
 	"tillwire/aggregator/feed"
 	"tillwire/protocol"
+	"tillwire/protocol/csvdoc"
 	"tillwire/protocol/edi"
 	"tillwire/protocol/epcis"
 	"tillwire/store/ledger"
@@ -20,7 +21,7 @@ import (
 // FeedConfig is one watched folder into which an outer system drops files.
 type FeedConfig struct {
 	Name        string        `toml:"name"` // the source, as in reconcile.owners
-	Kind        string        `toml:"kind"` // edi, epcis, json or poslog
+	Kind        string        `toml:"kind"` // csv, edi, epcis, json or poslog
 	Dir         string        `toml:"dir"`  // done, failed and taken are made in it
 	Poll        Duration      `toml:"poll"`
 	Location    string        `toml:"location"`            // whose stock it is where a document names no place
@@ -31,6 +32,8 @@ type FeedConfig struct {
 	Encoding    string        `toml:"encoding"`            // latin1; empty: as declared, else UTF-8
 	ItemCodes   []string      `toml:"item_codes"`          // qualifiers of article numbers, the best first
 	Places      []PlaceConfig `toml:"places"`
+
+	CSV csvdoc.Mapping `toml:"csv"` // what the columns of a csv mean
 }
 
 // The policies of goods and of times that a document leaves open.
@@ -57,12 +60,15 @@ func (f *FeedConfig) check() error {
 	}
 	switch f.Kind {
 	case "epcis", "json":
-	case "edi", "poslog":
+	case "csv", "edi", "poslog":
 		if f.Zone == "" {
 			return fmt.Errorf("%s: zone is empty; files of kind %s write times without one, so say whose clock it is, e.g. Europe/Berlin", at, f.Kind)
 		}
 	default:
-		return fmt.Errorf("%s: kind %q is not edi, epcis, json or poslog", at, f.Kind)
+		return fmt.Errorf("%s: kind %q is not csv, edi, epcis, json or poslog", at, f.Kind)
+	}
+	if err := f.CSV.Check(); err != nil {
+		return fmt.Errorf("%s: csv: %w", at, err)
 	}
 	if _, err := time.LoadLocation(f.Zone); err != nil {
 		return fmt.Errorf("%s: zone %q is not known: %w", at, f.Zone, err)
@@ -152,6 +158,10 @@ func (c *Config) format(f *FeedConfig) (feed.Format, error) {
 		return feed.JSONFiles(), nil
 	case "poslog":
 		return feed.POSLogFiles(protocol.StoreID(f.Location), zone), nil
+	case "csv":
+		return feed.CSVFiles(&csvdoc.Options{
+			Mapping: f.CSV, Store: protocol.StoreID(f.Location), Zone: zone, Feed: true, Places: places, Complete: f.Complete,
+		}, f.Encoding), nil
 	}
 	return feed.EDI(&edi.Tables{
 		Places: places, Location: protocol.StoreID(f.Location), Zone: zone, EndOfDay: f.Clockless == policyEndOfDay,

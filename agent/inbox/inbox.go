@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"tillwire/protocol"
+	"tillwire/protocol/csvdoc"
 	"tillwire/store/journal"
 )
 
@@ -27,7 +28,7 @@ type Options struct {
 	Store       protocol.StoreID
 	Journal     Journal
 	Log         zerolog.Logger
-	Mapping     Mapping
+	Mapping     csvdoc.Mapping
 	Zone        *time.Location // of times without zone; nil = time.Local
 	RetailStore string         // RetailStoreID demanded in POSLog; "" = any
 	Poll        time.Duration  // 0 = 2 s
@@ -130,6 +131,16 @@ func (b *Inbox) look(ctx context.Context) error {
 func unfinished(name string) bool {
 	n := strings.ToLower(name)
 	return strings.HasSuffix(n, ".tmp") || strings.HasSuffix(n, ".part") || strings.HasSuffix(n, ".filepart") || strings.HasSuffix(n, "~")
+}
+
+// Reason says what is wrong with one line of a file.
+type Reason struct {
+	Line       int    `json:"line"` // of the file, from 1; 0 = the file as a whole
+	DocumentID string `json:"document_id,omitempty"`
+	Field      string `json:"field,omitempty"`
+	Code       string `json:"code"`
+	Problem    string `json:"problem"`
+	Remedy     string `json:"remedy"`
 }
 
 // Report is the content of a .reason.json.

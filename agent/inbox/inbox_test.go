@@ -15,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"tillwire/protocol"
+	"tillwire/protocol/csvdoc"
 	"tillwire/store/journal"
 )
 
@@ -27,7 +28,7 @@ type shop struct {
 	dir string
 }
 
-func newShop(t *testing.T, m Mapping) *shop {
+func newShop(t *testing.T, m csvdoc.Mapping) *shop {
 	t.Helper()
 	j, err := journal.Open(journal.Options{
 		Path: filepath.Join(t.TempDir(), "journal.db"), Now: func() time.Time { return testNow }, Log: zerolog.Nop(), BallastBytes: -1,
@@ -47,7 +48,7 @@ func newShop(t *testing.T, m Mapping) *shop {
 }
 
 // restart makes a new Inbox over the same folder and journal, as after a crash.
-func (s *shop) restart(m Mapping) {
+func (s *shop) restart(m csvdoc.Mapping) {
 	s.t.Helper()
 	var err error
 	s.b, err = New(Options{Dir: s.dir, Store: "S0042", Journal: s.j, Log: zerolog.Nop(), Mapping: m, Zone: time.FixedZone("CET", 3600), Poll: time.Millisecond})
@@ -137,7 +138,7 @@ const plainCSV = `document_id,register,occurred_at,sku,quantity
 `
 
 func TestCSVOnceAndAgain(t *testing.T) {
-	s := newShop(t, Mapping{})
+	s := newShop(t, csvdoc.Mapping{})
 	s.drop("sales.csv", plainCSV)
 	if err := s.b.look(context.Background()); err != nil {
 		t.Fatal(err)
@@ -152,7 +153,7 @@ func TestCSVOnceAndAgain(t *testing.T) {
 	}
 	// The same again: a crash before the move, or a person who drops it twice.
 	s.drop("sales.csv", plainCSV)
-	s.restart(Mapping{})
+	s.restart(csvdoc.Mapping{})
 	s.look()
 	if d := cmp.Diff(want, s.events()); d != "" {
 		t.Error(d)
@@ -163,7 +164,7 @@ func TestCSVOnceAndAgain(t *testing.T) {
 }
 
 func TestUnfinishedFilesAreLeft(t *testing.T) {
-	s := newShop(t, Mapping{})
+	s := newShop(t, csvdoc.Mapping{})
 	for _, name := range []string{"a.csv.tmp", ".hidden.csv", "b.part"} {
 		if err := os.WriteFile(filepath.Join(s.dir, name), []byte(plainCSV), 0o600); err != nil {
 			t.Fatal(err)
@@ -187,7 +188,7 @@ func TestUnfinishedFilesAreLeft(t *testing.T) {
 }
 
 func TestMappedCSV(t *testing.T) {
-	m := Mapping{
+	m := csvdoc.Mapping{
 		Delimiter: ";", DecimalComma: true, TimeLayout: "02.01.2006 15:04", DateLayout: "02.01.2006", NegativeSales: true,
 		Columns:  map[string]string{"Bon": "document_id", "Zeit": "occurred_at", "Tag": "business_date", "Artikel": "sku", "Menge": "quantity", "Preis": "-"},
 		Defaults: map[string]string{"register": "K1"},
@@ -204,7 +205,7 @@ func TestMappedCSV(t *testing.T) {
 }
 
 func TestPartlyBadCSV(t *testing.T) {
-	s := newShop(t, Mapping{})
+	s := newShop(t, csvdoc.Mapping{})
 	s.drop("mixed.csv", `document_id,occurred_at,sku,quantity,register
 good,2026-11-23T10:00:00Z,A,1,R1
 minus,2026-11-23T10:00:00Z,A,1,R1
@@ -258,11 +259,13 @@ func TestBadFiles(t *testing.T) {
 		"many columns":   {"a.csv", strings.Repeat("a,", 300) + "\n", "too_many_columns"},
 		"bad quotes":     {"a.csv", "document_id,sku\n1,\"a\"b\n", "malformed_csv"},
 		"latin-1":        {"a.csv", "document_id,sku,quantity,occurred_at\n1,\xe4,1,2026-11-23T10:00:00Z\n", "encoding"},
+		"cut off":        {"a.csv", "document_id,sku,quantity,occurred_at\n1,A,1,2026-11-23T10:00:00Z", "half_file"},
+		"another store":  {"a.csv", "document_id,location,sku,quantity,occurred_at\n1,S0099,A,1,2026-11-23T10:00:00Z\n", "unknown_place"},
 		"type":           {"a.pdf", "x", "unknown_type"},
 		"not POSLog":     {"a.xml", "<html/>", "malformed_xml"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newShop(t, Mapping{})
+			s := newShop(t, csvdoc.Mapping{})
 			s.drop(c.file, c.content)
 			s.look()
 			rep := s.report(c.file)
@@ -274,7 +277,7 @@ func TestBadFiles(t *testing.T) {
 }
 
 func TestLargeDocumentAndReusedID(t *testing.T) {
-	s := newShop(t, Mapping{})
+	s := newShop(t, csvdoc.Mapping{})
 	head := "document_id,occurred_at,sku,quantity\n"
 	s.drop("large.csv", head+strings.Repeat("L,2026-11-23T10:00:00Z,A,1\n", 1114))
 	s.look()
@@ -290,7 +293,7 @@ func TestLargeDocumentAndReusedID(t *testing.T) {
 }
 
 func TestVoidsAndCounts(t *testing.T) {
-	s := newShop(t, Mapping{Kind: "count", Defaults: map[string]string{"scope": "zone"}})
+	s := newShop(t, csvdoc.Mapping{Kind: "count", Defaults: map[string]string{"scope": "zone"}})
 	s.drop("c.csv", "document_id,kind,occurred_at,sku,quantity,counted_at,voids\nC,,2026-11-23T10:00:00Z,A,0,2026-11-23T09:59:00Z,\nV,void,2026-11-23T10:00:00Z,,,,1\n")
 	s.look()
 	// scope is a default of every row here, which a void does not know: it is told.
@@ -300,7 +303,7 @@ func TestVoidsAndCounts(t *testing.T) {
 	if rep := s.report("c.csv"); len(rep.Reasons) != 1 || rep.Reasons[0].Field != "scope" || rep.Reasons[0].Line != 3 {
 		t.Errorf("%+v", rep)
 	}
-	s.restart(Mapping{})
+	s.restart(csvdoc.Mapping{})
 	s.drop("v.csv", "document_id,kind,occurred_at,voids\nV,void,2026-11-23T10:00:00Z,1\n")
 	s.look()
 	if got := s.events(); len(got) != 2 || got[1] != "void V 10:00Z" {
@@ -313,7 +316,7 @@ func TestPOSLogFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newShop(t, Mapping{})
+	s := newShop(t, csvdoc.Mapping{})
 	s.drop("till.xml", string(b))
 	s.look()
 	if rep := s.report("till.xml"); rep.Journaled != 4 || rep.Refused != 1 || rep.Reasons[0].DocumentID != "3-19-2026-11-23" {
@@ -344,7 +347,7 @@ func (f *flaky) AppendAll(ctx context.Context, events []*protocol.Event) ([]jour
 }
 
 func TestRunWaitsForTheDisk(t *testing.T) {
-	s := newShop(t, Mapping{})
+	s := newShop(t, csvdoc.Mapping{})
 	s.b.o.Journal = &flaky{Journal: s.j, left: 1}
 	s.drop("sales.csv", plainCSV)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -367,7 +370,7 @@ func TestRunWaitsForTheDisk(t *testing.T) {
 }
 
 func TestStoppedWhileWaiting(t *testing.T) {
-	s := newShop(t, Mapping{})
+	s := newShop(t, csvdoc.Mapping{})
 	s.b.o.Journal = &flaky{Journal: s.j, left: 1000}
 	s.drop("sales.csv", plainCSV)
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
@@ -381,7 +384,7 @@ func TestStoppedWhileWaiting(t *testing.T) {
 }
 
 func TestMappingCheck(t *testing.T) {
-	for _, m := range []Mapping{
+	for _, m := range []csvdoc.Mapping{
 		{Delimiter: ";;"},
 		{Delimiter: `"`},
 		{Kind: "basket"},
@@ -396,35 +399,11 @@ func TestMappingCheck(t *testing.T) {
 			t.Errorf("%+v was accepted by New", m)
 		}
 	}
-	m := Mapping{NoHeader: []string{"document_id", "occurred_at", "sku", "quantity", "-"}}
+	m := csvdoc.Mapping{NoHeader: []string{"document_id", "occurred_at", "sku", "quantity", "-"}}
 	s := newShop(t, m)
 	s.drop("n.csv", "1,2026-11-23T10:00:00Z,A,1,x\n")
 	s.look()
 	if got := s.events(); len(got) != 1 {
 		t.Error(got, s.files())
 	}
-}
-
-func FuzzCSV(f *testing.F) {
-	f.Add([]byte(plainCSV))
-	f.Add([]byte("document_id;sku\n1;\"a\n2;b"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		r, reason := newCSV(strings.NewReader(string(b)), &Mapping{}, "S1", time.UTC)
-		if reason != nil {
-			if reason.Remedy == "" {
-				t.Fatal("no remedy")
-			}
-			return
-		}
-		for range len(b) + 2 {
-			d, ok := r.next()
-			if !ok {
-				return
-			}
-			if (len(d.events) == 0) == (len(d.bad) == 0) {
-				t.Fatalf("half a document: %+v", d)
-			}
-		}
-		t.Fatal("the file does not end")
-	})
 }

@@ -6,12 +6,9 @@ import "time"
 const (
 	pollDefault     = 2 * time.Second
 	fileBytesMax    = 64 << 20
-	fileLinesMax    = 1_000_000
-	lineBytesMax    = 64 << 10
 	filesPerPollMax = 1000 // further files wait for the next look
 	batchEvents     = 200  // documents journaled as one group
 	reasonsMax      = 1000 // problems listed in one .reason.json; the rest is counted
 	retryMin        = time.Second
 	retryMax        = 30 * time.Second
-	columnsMax      = 200
 )

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"tillwire/protocol"
+	"tillwire/protocol/csvdoc"
 	"tillwire/protocol/poslog"
 	"tillwire/store/journal"
 )
@@ -27,24 +28,26 @@ type batch struct {
 }
 
 func (b *Inbox) readCSV(ctx context.Context, in io.Reader, rep *Report) error {
-	r, reason := newCSV(in, &b.o.Mapping, b.o.Store, b.o.Zone)
+	r, reason := csvdoc.New(in, csvdoc.Options{Mapping: b.o.Mapping, Store: b.o.Store, Zone: b.o.Zone})
 	if reason != nil {
-		rep.add(*reason)
+		rep.add(Reason(*reason))
 		return nil
 	}
 	q := batch{b: b, rep: rep}
 	for {
-		d, ok := r.next()
+		d, ok := r.Next()
 		if !ok {
 			return q.flush(ctx)
 		}
-		if len(d.bad) > 0 {
+		if len(d.Bad) > 0 {
 			rep.Refused++
-			rep.add(d.bad...)
+			for _, x := range d.Bad {
+				rep.add(Reason(x))
+			}
 			continue
 		}
-		for _, e := range d.events {
-			if err := q.add(ctx, e, d.line); err != nil {
+		for _, e := range d.Events {
+			if err := q.add(ctx, e, d.Line); err != nil {
 				return err
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"tillwire/aggregator/feed"
 	"tillwire/aggregator/feed/feedtest"
 	"tillwire/protocol"
+	"tillwire/protocol/csvdoc"
 	"tillwire/protocol/edi"
 	"tillwire/protocol/epcis"
 )
@@ -134,6 +136,55 @@ func TestPOSLogConforms(t *testing.T) {
 			"not a POSLog": parks([]byte("<html></html>"), "feed_unreadable"),
 		},
 	})
+}
+
+func TestCSVConforms(t *testing.T) {
+	good := []byte("Bon;Zeit;Filiale;Artikel;Menge\n" +
+		"7;23.11.2026 09:30;0042;4006381333931;2\n7;23.11.2026 09:30;0042;B;0,455\n8;23.11.2026 09:31;0042;A;-1\n7;23.11.2026 09:40;1234567890001;A;12\nEND;4\n")
+	o := csvdoc.Options{Zone: time.UTC, Feed: true, Places: places, Mapping: csvdoc.Mapping{
+		Delimiter: ";", DecimalComma: true, NegativeSales: true, TimeLayout: "02.01.2006 15:04", Trailer: "END",
+		Columns: map[string]string{"Bon": "document_id", "Zeit": "occurred_at", "Filiale": "location", "Artikel": "sku", "Menge": "quantity"},
+	}}
+	feedtest.Conformance(t, feedtest.Fixture{
+		Format: feed.CSVFiles(&o, ""), Name: "sales.csv", Good: good, Cuts: 1,
+		Said: []string{"sale S0042 7 04006381333931×2 B×0.455", "return S0042 8 A×1", "sale DC1 7 A×12"},
+		Broken: map[string]feedtest.Broken{
+			"no last line":        parks(swap(good, "END;4\n", ""), "half_file"),
+			"another row count":   parks(swap(good, "END;4", "END;5"), "half_file"),
+			"rows behind the end": parks(append(slices.Clone(good), "9;23.11.2026 09:31;0042;A;1\n"...), "half_file"),
+			"unknown place":       parks(swap(good, "1234567890001", "77"), "unknown_place"),
+			"no time":             parks(swap(good, "8;23.11.2026 09:31", "8;"), "feed_invalid"),
+			"a word for a number": parks(swap(good, "0,455", "some"), "feed_invalid"),
+			"a quote too many":    parks(swap(good, ";B;", ";\"B;"), "feed_unreadable"),
+			"a cell too few":      parks(swap(good, ";A;12", ";12"), "feed_unreadable"),
+			"another header":      parks(swap(good, "Menge", "Anzahl"), "feed_unreadable"),
+			"latin-1":             parks(swap(good, ";B;", ";B\xe4;"), "feed_unreadable"),
+		},
+	})
+}
+
+// TestCSVStatement reads a stock list, of which the shop is the file's location.
+func TestCSVStatement(t *testing.T) {
+	o := csvdoc.Options{Zone: time.UTC, Feed: true, Store: "DC1", Complete: true, Mapping: csvdoc.Mapping{Kind: "snapshot"}}
+	door, dir := &feedtest.Door{}, t.TempDir()
+	drop, err := desk(t, door).OpenDrop("wms", dir, feed.CSVFiles(&o, "latin1"), time.Hour, nop)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := "document_id,occurred_at,sku,quantity\n" + strings.Repeat("N1,2026-11-23 06:00:00,\xc4,1\n", protocol.DocumentLinesMax+1)
+	if err := os.WriteFile(filepath.Join(dir, "stock.csv"), []byte(list), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	look(t, drop)
+	look(t, drop)
+	if len(door.Events) != 2 || len(door.Exceptions) != 0 {
+		t.Fatalf("%q, parked %v", door.Said(), door.Exceptions)
+	}
+	for _, ev := range door.Events {
+		if ev.Kind != protocol.KindSnapshot || ev.Session != "N1" || !ev.Complete || ev.Store != "DC1" || ev.Lines[0].SKU != "Ä" || ev.EventTime.Time().Hour() != 6 {
+			t.Errorf("%+v", ev)
+		}
+	}
 }
 
 // TestControlNumbersComeOnce: another content under a number that was taken waits for

@@ -3,9 +3,13 @@ package feed
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
+	"slices"
+	"strconv"
 	"time"
 
 	"tillwire/protocol"
+	"tillwire/protocol/csvdoc"
 	"tillwire/protocol/edi"
 	"tillwire/protocol/epcis"
 	"tillwire/protocol/poslog"
@@ -120,4 +124,42 @@ func POSLogFiles(store protocol.StoreID, zone *time.Location) Format {
 		}
 		return []Batch{b}, nil
 	}}
+}
+
+// CSVFiles reads rows of tills without an agent, and of warehouses. A document that is
+// refused is kept with the header line before its rows, so that it can be read alone.
+func CSVFiles(o *csvdoc.Options, encoding string) Format {
+	return Format{Kind: "csv", Read: func(raw []byte) ([]Batch, *protocol.Problem) {
+		text, p := edi.Text(raw, encoding)
+		if p != nil {
+			return nil, p
+		}
+		r, reason := csvdoc.New(bytes.NewReader(text), *o)
+		if reason != nil {
+			return nil, csvProblem([]csvdoc.Reason{*reason})
+		}
+		b := Batch{Raw: raw}
+		for d, ok := r.Next(); ok; d, ok = r.Next() {
+			it := Item{DocumentID: d.ID, What: "csv " + d.Kind, Events: d.Events, media: mediaFile}
+			if len(d.Bad) > 0 {
+				it.Problem = csvProblem(d.Bad)
+				it.Raw = slices.Concat(text[:r.Header()], text[d.From:d.To])
+			}
+			b.Items = append(b.Items, it)
+		}
+		return []Batch{b}, nil
+	}}
+}
+
+// csvProblem tells all that is wrong with a document; its cause is the first.
+func csvProblem(bad []csvdoc.Reason) *protocol.Problem {
+	p := problem(http.StatusUnprocessableEntity, bad[0].Code, "The rows cannot be taken", bad[0].Problem, bad[0].Remedy)
+	for _, x := range bad {
+		at := x.Field
+		if x.Line > 0 {
+			at = "line " + strconv.Itoa(x.Line) + " " + at
+		}
+		p.Errors = append(p.Errors, protocol.FieldError{Pointer: at, Message: x.Problem})
+	}
+	return p
 }

@@ -33,6 +33,7 @@ var causes = map[string]string{
 	epcis.CodeUnknownPlace: causePlace, epcis.CodeUnknownStep: causeWord, epcis.CodeNowhere: causeNowhere, epcis.CodeUnreadable: causeUnreadable,
 	edi.CodeUnreadable: causeUnreadable, edi.CodeHalf: causeHalf, edi.CodeCounts: causeControl, edi.CodeUnknown: causeWord,
 	edi.CodeClockless: causeClockless, edi.CodeReused: causeReused,
+	"malformed_csv": causeUnreadable, "no_header": causeUnreadable, "bad_header": causeUnreadable, "wrong_cells": causeUnreadable,
 	protocol.CodeMalformedJSON: causeUnreadable, protocol.CodeDuplicateField: causeUnreadable, "malformed_xml": causeUnreadable,
 	"body_too_large": causeUnreadable, "file_too_large": causeUnreadable, causeUnsupported: causeUnsupported,
 }

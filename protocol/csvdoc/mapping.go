@@ -1,7 +1,9 @@
-package inbox
+package csvdoc
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -21,13 +23,18 @@ type Mapping struct {
 	NoHeader     []string          `toml:"no_header"`     // fields by position, for files without a header line
 	// NegativeSales: rows of sales with a negative quantity are returns.
 	NegativeSales bool `toml:"negative_sales"`
+	// Trailer is the first cell of the last line; a number behind it counts the rows
+	// before it. "": files have no such line.
+	Trailer string `toml:"trailer"`
+	// OpenEnd: the last line has no line break, so that one that was cut off looks whole.
+	OpenEnd bool `toml:"open_end"`
 }
 
 // docFields and lineFields are what a column may be mapped to: the fields of
 // the JSON documents.
 var (
 	docFields = []string{
-		"kind", "document_id", "register", "occurred_at", "business_date", "order_id", "hold_id", "original_document_id",
+		"kind", "location", "document_id", "register", "occurred_at", "business_date", "order_id", "hold_id", "original_document_id",
 		"original_store", "voids", "voids_kind", "source", "advice_id", "transfer_id", "counterparty", "direction",
 		"scope", "session", "reason",
 	}
@@ -42,6 +49,9 @@ func (m *Mapping) Check() error {
 	if d := []rune(m.Delimiter); len(d) > 1 || m.Delimiter == "\"" || m.Delimiter == "\n" || m.Delimiter == "\r" {
 		return fmt.Errorf("check mapping: delimiter %q must be one character other than a quote", m.Delimiter)
 	}
+	if m.Trailer != strings.TrimSpace(m.Trailer) {
+		return fmt.Errorf("check mapping: trailer %q begins or ends with a space", m.Trailer)
+	}
 	if m.Kind != "" && protocol.ParseKind(m.Kind) == protocol.KindInvalid {
 		return fmt.Errorf("check mapping: kind %q is not known", m.Kind)
 	}
@@ -52,7 +62,7 @@ func (m *Mapping) Check() error {
 		}
 		return nil
 	}
-	for _, c := range sortedKeys(m.Columns) {
+	for _, c := range slices.Sorted(maps.Keys(m.Columns)) {
 		if err := check("column "+c, m.Columns[c]); err != nil {
 			return err
 		}
@@ -62,21 +72,12 @@ func (m *Mapping) Check() error {
 			return err
 		}
 	}
-	for _, f := range sortedKeys(m.Defaults) {
+	for _, f := range slices.Sorted(maps.Keys(m.Defaults)) {
 		if err := check("default of "+f, f); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func sortedKeys(m map[string]string) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 func (m *Mapping) delimiter() rune {
@@ -112,10 +113,8 @@ func (m *Mapping) header(names []string) ([]string, error) {
 			return nil, fmt.Errorf("column %q of the mapping is not in the file; correct the mapping or the export", c)
 		}
 	}
-	for _, f := range [...]string{"document_id"} {
-		if seen[f] == "" && m.Defaults[f] == "" {
-			return nil, fmt.Errorf("no column is mapped to %s; without it the file could not be read twice safely", f)
-		}
+	if seen["document_id"] == "" && m.Defaults["document_id"] == "" {
+		return nil, errors.New("no column is mapped to document_id; without it the file could not be read twice safely")
 	}
 	return fields, nil
 }
