@@ -30,7 +30,7 @@ const (
 
 // IdentityConfig is the chain's own authority: what agents prove themselves by.
 type IdentityConfig struct {
-	Lifetime Duration `toml:"lifetime" help:"how long an agent's certificate is good; it is renewed at two thirds"`
+	Lifetime Duration `toml:"lifetime" help:"how long an agent's certificate is good; it is renewed at about two thirds"`
 	Grace    Duration `toml:"grace" help:"how long behind its end a certificate still serves to renew itself, for stores that were dark"`
 	Names    []string `toml:"names" help:"further host names and addresses in the certificate that the aggregator issues to itself"`
 }

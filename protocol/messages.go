@@ -119,7 +119,7 @@ type Heartbeat struct {
 	Counters        map[string]uint64 `json:"counters,omitempty"` // every rejection and quarantine
 	Update          *UpdateState      `json:"update,omitempty"`   // of the agent's program; nil: nothing to tell
 	CertNotAfterUS  int64             `json:"cert_not_after_us,omitempty"`
-	CertRenewUS     int64             `json:"cert_renew_us,omitempty"` // when two thirds of its life are over
+	CertRenewUS     int64             `json:"cert_renew_us,omitempty"` // when the agent begins to ask for the next one
 }
 
 // UpdateFailed is the state of an update that the aggregator itself understands.

@@ -6,9 +6,11 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -75,14 +77,15 @@ func TestRenewal(t *testing.T) {
 	f, _ := enrolled(t, from)
 	i := open(t, f)
 	first := shown(t, i)
-	if _, due, err := i.Request(from.AddDate(0, 0, 19)); due || err != nil {
-		t.Errorf("before two thirds: %v %v", due, err)
+	_, at := i.Ends()
+	if _, due, err := i.Request(at.Add(-time.Second)); due || err != nil {
+		t.Errorf("before its moment: %v %v", due, err)
 	}
-	csr, due, err := i.Request(from.AddDate(0, 0, 20))
+	csr, due, err := i.Request(at)
 	if !due || err != nil {
-		t.Fatalf("at two thirds: %v %v", due, err)
+		t.Fatalf("at its moment: %v %v", due, err)
 	}
-	if again, _, _ := i.Request(from.AddDate(0, 0, 21)); string(again) != string(csr) {
+	if again, _, _ := i.Request(at.AddDate(0, 0, 1)); string(again) != string(csr) {
 		t.Error("each request has a key of its own")
 	}
 	if err := i.Take(&protocol.Renewed{Refused: "no"}); err == nil {
@@ -132,9 +135,48 @@ func TestRenewal(t *testing.T) {
 	}
 }
 
+// TestRenewalsOfAChainAreSpread: certificates that were all made in one moment are
+// renewed evenly over a 12th of their life, and none near its end.
+func TestRenewalsOfAChainAreSpread(t *testing.T) {
+	const hosts, parts = 4000, 24
+	from := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	for _, life := range []time.Duration{31 * 24 * time.Hour, time.Hour, 5 * time.Minute, time.Second} {
+		var n [parts]int
+		earliest, latest := life*5/8, life*17/24
+		for i := range hosts {
+			c := &x509.Certificate{Raw: fmt.Appendf(nil, "certificate %d", i), NotBefore: from, NotAfter: from.Add(life)}
+			at := renewAt(c).Sub(from)
+			if at < earliest || at > latest {
+				t.Fatalf("one of %s is renewed after %s, not within %s and %s", life, at, earliest, latest)
+			}
+			if again := renewAt(c).Sub(from); again != at {
+				t.Fatalf("one certificate has two moments, %s and %s", at, again)
+			}
+			n[min(int((at-earliest)*parts/(latest-earliest)), parts-1)]++
+		}
+		for i, got := range n { // 167 each; four standard deviations are 51
+			if got < hosts/parts-51 || got > hosts/parts+51 {
+				t.Errorf("of %d certificates of %s %d are renewed in part %d of %d", hosts, life, got, i+1, parts)
+			}
+		}
+	}
+	if at := renewAt(&x509.Certificate{NotBefore: from, NotAfter: from}); !at.Equal(from) {
+		t.Errorf("a certificate without a life is renewed %s", at)
+	}
+	var seen []time.Time // of certificates as they are: each has a moment of its own
+	for range 20 {
+		f, _ := enrolled(t, from)
+		end, at := open(t, f).Ends()
+		if _, again := open(t, f).Ends(); !again.Equal(at) || slices.ContainsFunc(seen, at.Equal) || end.Sub(at) < end.Sub(from)*7/24 {
+			t.Errorf("%s, after a restart %s, beside %v", at, again, seen)
+		}
+		seen = append(seen, at)
+	}
+}
+
 // TestAStopBetweenTwoRenames: at every step of settling, Open finds a pair.
 func TestAStopBetweenTwoRenames(t *testing.T) {
-	from := time.Now().AddDate(0, 0, -21)
+	from := time.Now().AddDate(0, 0, -22)
 	f, _ := enrolled(t, from)
 	i := open(t, f)
 	csr, _, err := i.Request(time.Now())

@@ -22,7 +22,7 @@ func (l *Link) converse(ctx context.Context, c *connection) error {
 	if err := l.step(ctx, c, Input{Kind: onConnected}); err != nil {
 		return err
 	}
-	l.renew(ctx, c)
+	l.renew(ctx, c, true)
 	beat := time.NewTimer(l.beat(ctx, c))
 	defer beat.Stop()
 	tick := time.NewTimer(l.wait())
@@ -46,7 +46,7 @@ func (l *Link) converse(ctx context.Context, c *connection) error {
 			err = l.step(ctx, c, Input{Kind: onTick})
 		case <-beat.C:
 			beat.Reset(l.beat(ctx, c))
-			l.renew(ctx, c)
+			l.renew(ctx, c, false)
 			err = l.step(ctx, c, Input{Kind: onTick})
 		}
 		if err != nil {

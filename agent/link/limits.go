@@ -21,6 +21,8 @@ const (
 	paceMax        = time.Minute
 	gapRepeat      = time.Second      // the same gap told again within it is an echo
 	startAfterMax  = 10 * time.Minute // whatever a WELCOME says
+	renewRestMax   = time.Hour        // between requests for a certificate that are refused or not answered
+	renewRestShare = 24               // of the time that the certificate has left: nor is more waited
 	settledAfter   = time.Minute      // a session this old was not superseded at once
 	disconnectMS   = 250
 	writeTimeout   = 10 * time.Second       // one packet to the network

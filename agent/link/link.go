@@ -104,6 +104,7 @@ type Link struct {
 	core     *session
 	clock    clock
 	drain    drain
+	asking   asking // for the next certificate
 	inbox    chan message
 	asks     chan ask
 	every    atomic.Int64 // nanoseconds between heartbeats

@@ -3,6 +3,7 @@ package link
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"time"
 
 	"tillwire/protocol"
@@ -19,15 +20,42 @@ type Renewal interface {
 // errRenewed ends a connection, so that the next one shows the new certificate.
 var errRenewed = errors.New("certificate renewed")
 
-// renew asks for the next certificate where it is due: at the start of a connection
-// and with every heartbeat, until it is answered. A certificate that has ended is
-// heard for this alone.
-func (l *Link) renew(ctx context.Context, c *connection) {
-	if l.o.Renewal == nil {
+// asking spaces requests that are refused, or not answered.
+type asking struct {
+	tries   int
+	againUS int64 // of Link.now; no heartbeat asks before
+}
+
+// asked draws the pause behind a request: from a window that doubles with each, from
+// two heartbeats to an hour, its upper half, so that neither an authority that refuses all
+// nor one that comes back meets the chain in step. left is what the certificate has: the
+// window is held to a share of it, so that who comes to the end, or is behind it, asks
+// with each heartbeat.
+func (a *asking) asked(nowUS int64, every, left time.Duration) {
+	a.tries++
+	w := min(every<<min(a.tries, 20), renewRestMax, left/renewRestShare)
+	a.againUS = 0
+	if w > every {
+		a.againUS = nowUS + (w/2 + rand.N(w/2)).Microseconds() //nolint:gosec // jitter, not a secret
+	}
+}
+
+// renew asks for the next certificate where it is due: at the start of a connection,
+// whose dials have a pace of their own, and with heartbeats until it is answered, ever
+// more rarely. A certificate that has ended is heard for this alone.
+func (l *Link) renew(ctx context.Context, c *connection, first bool) {
+	if l.o.Renewal == nil || !first && l.now() < l.asking.againUS {
 		return
 	}
-	csr, due, err := l.o.Renewal.Request(l.cloudNow())
-	if err == nil && due {
+	now := l.cloudNow()
+	csr, due, err := l.o.Renewal.Request(now)
+	if err == nil && !due {
+		l.asking = asking{}
+		return
+	}
+	end, _ := l.o.Renewal.Ends()
+	l.asking.asked(l.now(), l.heartbeatEvery(), end.Sub(now))
+	if err == nil {
 		err = l.say(ctx, c, protocol.UpRenew, "", 1, &protocol.Renew{V: protocol.Version, CSR: string(csr)})
 	}
 	if err != nil {
@@ -54,6 +82,7 @@ func (l *Link) takeRenewed(payload []byte) error {
 		l.note(clip(err.Error()))
 		return nil
 	}
+	l.asking = asking{}
 	return errRenewed
 }
 

@@ -186,7 +186,7 @@ func findings(f *facts, v *verdict, e *env) []finding {
 }
 
 // certExpiring tells that a certificate was to be renewed long ago: half of the time
-// between two thirds of its life and its end is over.
+// between the agent's moment for that and its end is over.
 func certExpiring(hb *protocol.Heartbeat, nowUS int64) bool {
 	return hb.CertNotAfterUS != 0 && nowUS > hb.CertRenewUS+(hb.CertNotAfterUS-hb.CertRenewUS)/2
 }

@@ -301,7 +301,7 @@ func (r *record) shown(s protocol.StoreID, nowUS int64) protocol.Identity {
 	case r.NotAfterUS != 0 && nowUS > r.NotAfterUS:
 		i.Status = "expired"
 	case r.NotAfterUS != 0 && nowUS > r.IssuedUS+(r.NotAfterUS-r.IssuedUS)*5/6:
-		i.Status = "expiring" // it should have renewed itself at two thirds
+		i.Status = "expiring" // it should have renewed itself, at 17/24 at the latest
 	}
 	return i
 }

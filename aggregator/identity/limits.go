@@ -16,7 +16,7 @@ const (
 )
 
 // Lifetime is how long an agent's certificate is good, where nothing else is set;
-// agents renew at two thirds of it.
+// agents renew at about two thirds of it, each at a moment of its own.
 const Lifetime = 30 * 24 * time.Hour
 
 // Grace is how long behind its end a certificate still serves to renew itself.
