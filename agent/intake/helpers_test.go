@@ -28,8 +28,13 @@ type shop struct {
 
 func openJournal(t testing.TB, now func() time.Time) *journal.Journal {
 	t.Helper()
+	return openJournalAt(t, filepath.Join(t.TempDir(), "journal.db"), now)
+}
+
+func openJournalAt(t testing.TB, path string, now func() time.Time) *journal.Journal {
+	t.Helper()
 	j, err := journal.Open(journal.Options{
-		Path: filepath.Join(t.TempDir(), "journal.db"), Now: now, Log: zerolog.Nop(), BallastBytes: -1,
+		Path: path, Now: now, Log: zerolog.Nop(), BallastBytes: -1,
 		DiskFree: func() (uint64, uint64, error) { return 50 << 30, 100 << 30, nil },
 	})
 	if err != nil {

@@ -301,11 +301,11 @@ func (c *committer) committed(t *transaction) {
 // takeOver moves the bookkeeping behind a committed transaction.
 func (c *committer) takeOver(t *transaction) {
 	c.segs, c.runs, c.size = t.segs, t.runs, t.size
+	if t.setBack != nil {
+		c.setBack = *t.setBack
+		c.j.twice.Store(&t.setBack.spans)
+	}
 	for i := range t.rows {
-		if c.setBack.took(t.now, t.setBackUS, &t.rows[i]) {
-			spans := c.setBack.spans
-			c.j.twice.Store(&spans)
-		}
 		c.remember(t.rows[i].item.register, t.rows[i].after.us)
 	}
 	if n := len(t.rows); n > 0 {
@@ -486,9 +486,10 @@ type transaction struct {
 	marks marks // as asked for
 
 	at        time.Time
-	now       int64 // at in µs
-	setBackUS int64 // since the last record, as the monotonic clock has it
-	stored    marks // as put
+	now       int64    // at in µs
+	setBackUS int64    // since the last record, as the monotonic clock has it
+	stored    marks    // as put
+	setBack   *setBack // nil: no record time was ahead of the clock
 	rows      []planned
 	segs      []segment
 	runs      []runName
@@ -530,6 +531,23 @@ func (t *transaction) fill(tx *bolt.Tx) error {
 		}
 		t.stored = stored
 	}
+	if err := t.noteSetBack(tx); err != nil {
+		return err
+	}
 	t.size = tx.Size()
 	return hooks.at("commit")
+}
+
+// noteSetBack writes what the clock says where record times are ahead of it.
+func (t *transaction) noteSetBack(tx *bolt.Tx) error {
+	next, ok := t.c.setBack.took(t.now, t.setBackUS, t.rows)
+	if !ok {
+		return nil
+	}
+	if err := t.c.j.opts.hooks.at("setback"); err != nil {
+		return err
+	}
+	kept := next // on the heap, which the commits of a clock that is right do without
+	t.setBack = &kept
+	return kept.write(&t.c.setBack, func(k []byte, v any) error { return putMeta(tx, k, v) })
 }

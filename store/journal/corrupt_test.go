@@ -28,9 +28,18 @@ type sound struct {
 
 const soundEvents = 240
 
-// newSound makes one of several segments, index runs and register names.
+// newSound makes one of several segments, index runs and register names, whose clock was
+// set back on the way.
 func newSound(t testing.TB) *sound {
 	s := &sound{t: t, options: testOptions(t)}
+	var looks atomic.Int64
+	s.options.Now = func() time.Time {
+		n := looks.Add(1)
+		if n > 4 {
+			n -= 7200
+		}
+		return time.UnixMicro(1_795_000_000_000_000).Add(time.Duration(n) * time.Second)
+	}
 	s.options.Path, s.options.SegmentEvents = filepath.Join(fastDir(t), "journal.db"), 100
 	filled(t, s.options, soundEvents)
 	var err error

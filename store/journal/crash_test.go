@@ -11,7 +11,9 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -46,7 +48,10 @@ func prove(path string) error {
 // child appends with 4 writers for ever and prints each document that it was
 // told is on disk.
 func child(path, from string) {
-	j, err := Open(Options{Path: path, BallastBytes: -1, SegmentEvents: 500})
+	// Its clock is set back again and again: by 0.1 s more each time that it is read.
+	var looks atomic.Int64
+	now := func() time.Time { return time.Now().Add(-time.Duration(looks.Add(1)) * 100 * time.Millisecond) }
+	j, err := Open(Options{Path: path, BallastBytes: -1, SegmentEvents: 500, Now: now})
 	if err != nil {
 		fmt.Println("error", err)
 		os.Exit(1)
@@ -129,6 +134,10 @@ func TestKilledAgentLosesNothing(t *testing.T) {
 		if docs[seq] != doc {
 			t.Fatalf("%s was acked at seq %d, where %q stands", doc, seq, docs[seq])
 		}
+	}
+	s, head := setBackOf(t, j), j.State().Head
+	if len(s.spans) < 2 || len(s.seqs) == 0 || s.seqs[len(s.seqs)-1] != head {
+		t.Errorf("head is %d; of the clock that was set back there is %+v", head, s)
 	}
 	t.Logf("%d kills, %d acked, head %d", rounds, len(acked), j.State().Head)
 }

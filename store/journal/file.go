@@ -189,6 +189,8 @@ func (c *committer) openFile(deep bool) error {
 		err = safely("load", func() error { return c.load(deep) })
 	}
 	if err == nil {
+		spans := c.setBack.spans
+		c.j.twice.Store(&spans)
 		return nil
 	}
 	c.books = before
@@ -317,7 +319,8 @@ func (c *committer) load(deep bool) error {
 			c.runs[i].filter = filterOfRun(run)
 		}
 		if len(c.segs) == 0 {
-			return nil
+			c.setBack, err = readSetBack(0, tx.Bucket(bucketMeta).Get)
+			return err
 		}
 		if c.base, err = tipAt(tx, c.segs, c.segs[0].first-1); err != nil {
 			return err
@@ -326,7 +329,11 @@ func (c *committer) load(deep bool) error {
 		if deep {
 			from = c.base.seq
 		}
-		return c.replay(tx, from, cp.Seq)
+		if err := c.replay(tx, from, cp.Seq); err != nil {
+			return err
+		}
+		c.setBack, err = readSetBack(c.head.seq, tx.Bucket(bucketMeta).Get)
+		return err
 	})
 }
 

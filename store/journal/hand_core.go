@@ -3,6 +3,7 @@ package journal
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 
@@ -14,8 +15,9 @@ import (
 type Image struct {
 	Identity []byte
 	Marks    []byte
-	Header   []byte // of the first segment; nil where nothing was ever journaled
-	First    uint64 // seq of Values[0]
+	SetBack  map[string][]byte // of the meta bucket, by key
+	Header   []byte            // of the first segment; nil where nothing was ever journaled
+	First    uint64            // seq of Values[0]
 	Values   [][]byte
 }
 
@@ -79,7 +81,6 @@ func (h *Hand) load() error {
 		return err
 	}
 	h.install, h.written = id.InstallID, m
-	h.setBack = setBack{}
 	h.base, h.us, h.index = tip{}, h.us[:0], make(map[protocol.EventID]entry, len(h.disk.Values))
 	if h.disk.Header != nil {
 		base, err := decodeHeader(h.disk.First, h.disk.Header)
@@ -104,7 +105,9 @@ func (h *Hand) load() error {
 			h.index[e.ID] = entry{seq, e.ContentHash()}
 		}
 	}
-	return nil
+	var err error
+	h.setBack, err = readSetBack(h.head.seq, func(k []byte) []byte { return h.disk.SetBack[string(k)] })
+	return err
 }
 
 // HandCommit is a transaction on its way to the disk. Image is the file with it.
@@ -118,6 +121,8 @@ type HandCommit struct {
 	asked  marks
 	stored marks
 	dirty  bool
+
+	setBack *setBack // nil: no record time was ahead of the clock
 }
 
 // Outcome is what one event's writer is told.
@@ -169,8 +174,26 @@ func (h *Hand) Begin(nowUS int64, events []*protocol.Event) (*HandCommit, []Outc
 			return nil, nil, err
 		}
 	}
+	if err := c.noteSetBack(&img); err != nil {
+		return nil, nil, err
+	}
 	c.Image = img
 	return c, nil, nil
+}
+
+func (c *HandCommit) noteSetBack(img *Image) error {
+	next, ok := c.h.setBack.took(c.nowUS, 0, c.rows)
+	if !ok {
+		return nil
+	}
+	c.setBack = &next
+	if img.SetBack = maps.Clone(img.SetBack); img.SetBack == nil {
+		img.SetBack = make(map[string][]byte)
+	}
+	return next.write(&c.h.setBack, func(k []byte, v any) (err error) {
+		img.SetBack[string(k)], err = encodeMeta(v)
+		return err
+	})
 }
 
 func (c *HandCommit) outcomes() []Outcome {
@@ -184,9 +207,11 @@ func (c *HandCommit) outcomes() []Outcome {
 // Done takes over a transaction that is on disk, and says what to answer.
 func (c *HandCommit) Done() []Outcome {
 	h := c.h
+	if c.setBack != nil {
+		h.setBack = *c.setBack
+	}
 	for i := range c.rows {
 		r := &c.rows[i]
-		h.setBack.took(c.nowUS, 0, r)
 		h.us = append(h.us, r.after.us)
 		h.index[r.item.id] = entry{r.after.seq, r.item.content}
 		h.head = r.after
@@ -322,6 +347,7 @@ func Salvage(damaged Image, installID string, nowUS int64) (img Image, lost []ui
 	}
 	chosen, _ := f.choose(func(x find) (row, error) { return decodeValue(x.seq, damaged.Values[x.off]) })
 	img = NewImage(installID, nowUS)
+	img.SetBack = damaged.SetBack
 	var at tip
 	if len(chosen) > 0 {
 		at = (&builder{}).start(f, chosen[0])

@@ -1,9 +1,11 @@
 package journal
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"slices"
 	"time"
@@ -225,6 +227,15 @@ func (n *inspection) metas(t *tree, b branch) error {
 		if err := decodeMeta(string(v.key), raw, v.to); err != nil {
 			return err
 		}
+	}
+	var failed error
+	_, err := readSetBack(math.MaxUint64, func(k []byte) []byte {
+		raw, err := t.get(b, k)
+		failed = errors.Join(failed, err)
+		return raw
+	})
+	if err := cmp.Or(failed, err); err != nil {
+		return err
 	}
 	if id.Format != formatVersion {
 		return fmt.Errorf("format %d of the file is not %d: use the agent that wrote it, or a newer one", id.Format, formatVersion)

@@ -48,7 +48,8 @@ type Options struct {
 type hooks struct {
 	// fail is asked at named steps: begin, put, index, marks, commit (before),
 	// committed (after the real commit: the row is visible but reported failed),
-	// open, verify, heal.
+	// open, verify, heal; setback where a commit is behind
+	// a clock that was set back.
 	fail func(step string) error
 }
 
@@ -98,7 +99,7 @@ type Journal struct {
 	closeErr   error         // set before stopped is closed
 
 	snapshot atomic.Pointer[State]
-	twice    atomic.Pointer[[]span] // what the clock went through twice; nil: nothing
+	twice    atomic.Pointer[[]span] // what the clock went through twice; nil: nothing is open
 	counters counters
 	latency  latency
 	suspect  atomic.Pointer[CorruptError] // damage met by a reader

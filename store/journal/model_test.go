@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"tillwire/protocol"
@@ -109,13 +110,20 @@ func TestAgainstModel(t *testing.T) {
 				}
 				m.tail += n
 			},
+			"set back": func(t *rapid.T) {
+				clock = clock.Add(-time.Duration(rapid.IntRange(1, 180).Draw(t, "min")) * time.Minute)
+			},
 			"reopen": func(t *rapid.T) {
 				if err := j.Close(); err != nil {
 					t.Fatal(err)
 				}
+				before := j.c.setBack
 				o.VerifyAll = rapid.Bool().Draw(t, "all")
 				if j, err = Open(o); err != nil {
 					t.Fatal(err)
+				}
+				if diff := cmp.Diff(before, setBackOf(t, j), sameSetBack); diff != "" {
+					t.Fatalf("before (-) and after (+) a restart:\n%s", diff)
 				}
 			},
 			"": func(*rapid.T) { check() },

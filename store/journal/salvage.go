@@ -209,7 +209,17 @@ func (b *builder) build(db *bolt.DB, found *finds, chosen, rest []find) error {
 	}
 	m := found.marks
 	m.Merged, m.Safe = min(m.Merged, at.seq), min(m.Safe, m.Merged, at.seq)
-	return b.finish(db, m)
+	if err := b.finish(db, m); err != nil {
+		return err
+	}
+	return db.Update(func(tx *bolt.Tx) error {
+		for k, n := range found.setBack {
+			if err := tx.Bucket(bucketMeta).Put([]byte(k), n.raw); err != nil {
+				return fmt.Errorf("put set-back: %w", err)
+			}
+		}
+		return nil
+	})
 }
 
 // begin places the new file's first record behind at.

@@ -18,12 +18,19 @@ type find struct {
 	chain protocol.Chain
 }
 
+// note is a value of the meta bucket as it was found.
+type note struct {
+	update uint64
+	raw    []byte
+}
+
 // finds is what a sweep over all pages brought to light.
 type finds struct {
 	records []find
-	headers map[uint64]tip // by first seq of a segment
-	marks   marks          // the newest
-	tail    uint64         // of the live segments; 0 = root page unreadable
+	headers map[uint64]tip  // by first seq of a segment
+	marks   marks           // the newest
+	setBack map[string]note // the newest of each key
+	tail    uint64          // of the live segments; 0 = root page unreadable
 }
 
 // sweepPage collects from one page; base is its offset in the file.
@@ -51,10 +58,25 @@ func (f *finds) sweepLeaf(page []byte, base int64, inline bool) {
 			if decodeMeta("marks", e.value, &m) == nil && m.Update >= f.marks.Update {
 				f.marks = m
 			}
+		case bytes.HasPrefix(e.key, keySetBack):
+			f.sweepSetBack(e)
 		case len(e.key) == 8:
 			f.sweepRecord(page, base, i, e)
 		}
 	}
+}
+
+func (f *finds) sweepSetBack(e element) {
+	var v struct {
+		Update uint64 `json:"update"`
+	}
+	if decodeMeta("set-back", e.value, &v) != nil || v.Update < f.setBack[string(e.key)].update {
+		return
+	}
+	if f.setBack == nil {
+		f.setBack = make(map[string]note)
+	}
+	f.setBack[string(e.key)] = note{v.Update, bytes.Clone(e.value)}
 }
 
 func (f *finds) sweepRecord(page []byte, base int64, i int, e element) {

@@ -9,17 +9,31 @@ import (
 )
 
 // TestCutsOfAClockThatWasSetBack: what a count has seen is told by the clock as it is
-// now, also while record times run ahead of it.
+// now, also while record times run ahead of it, and however often the agent is restarted.
 func TestCutsOfAClockThatWasSetBack(t *testing.T) {
+	t.Run("running on", func(t *testing.T) { cutsOfAClockThatWasSetBack(t, false) })
+	t.Run("restarted before each record", func(t *testing.T) { cutsOfAClockThatWasSetBack(t, true) })
+}
+
+func cutsOfAClockThatWasSetBack(t *testing.T, restarts bool) {
 	const minute = int64(60_000_000)
 	var now int64
 	o := testOptions(t)
 	o.Now = func() time.Time { return time.UnixMicro(now) }
 	j := open(t, o)
+	reopen := func() {
+		t.Helper()
+		if err := j.Close(); err != nil {
+			t.Fatal(err)
+		}
+		j = open(t, o)
+	}
 	docs := 0
 	put := func(at int64, kind protocol.Kind, countedAt int64) uint64 {
 		t.Helper()
-		now = at
+		if now = at; restarts {
+			reopen()
+		}
 		docs++
 		e := &protocol.Event{Kind: kind, Store: "S1", DocumentID: fmt.Sprint("D", docs), EventTime: protocol.StampOf(time.UnixMicro(at).UTC())}
 		e.ID = protocol.MakeEventID(e.Store, e.Kind, e.DocumentID)
@@ -80,10 +94,10 @@ func TestCutsOfAClockThatWasSetBack(t *testing.T) {
 			t.Errorf("the clock went through %d min before its set-back twice: %t", (back-us)/minute, got)
 		}
 	}
-	if err := j.Close(); err != nil {
-		t.Fatal(err)
+	reopen()
+	if !j.Twice(back+minute) || j.Twice(10*day+21*minute) {
+		t.Error("a restart forgets what the clock went through twice")
 	}
-	j = open(t, o)
-	e := sell(back) // after a restart the clock is wrong again, and nothing is remembered
-	sees("after a restart", e, put(back+minute, protocol.KindCount, 0))
+	e := sell(back) // after a restart the clock is wrong again
+	sees("set back while nobody looked", e, put(back+minute, protocol.KindCount, 0))
 }

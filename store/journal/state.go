@@ -90,14 +90,14 @@ func (j *Journal) refused(err error) {
 // HeadUS is the record time of the newest record; 0 where there never was one.
 func (j *Journal) HeadUS() int64 { return j.snapshot.Load().HeadUS }
 
-// Twice tells that the clock has gone through a moment more than once since the start,
-// as far as records tell: it was set back over it.
+// Twice tells that the clock has gone through a moment more than once, as far as records
+// tell: it was set back over it, one of the last 16 times that it was.
 func (j *Journal) Twice(us int64) bool {
 	spans := j.twice.Load()
 	if spans == nil {
 		return false
 	}
-	return slices.ContainsFunc(*spans, func(s span) bool { return s.fromUS <= us && us <= s.toUS })
+	return slices.ContainsFunc(*spans, func(s span) bool { return s.FromUS <= us && us <= s.ToUS })
 }
 
 // State tells how the journal stands.
