@@ -46,7 +46,7 @@ BENCH_DEPS := gcc=gcc /usr/include/stdlib.h=libc6-dev redis-server=redis-server 
         initdb,/usr/lib/postgresql/*/bin/initdb=postgresql
 
 # What the tests of packages need more: another Debian, another system, a signer.
-DIST_DEPS := wixl=wixl msibuild=msitools osslsigncode=osslsigncode openssl=openssl gpg=gpg unzip=unzip debootstrap=debootstrap \
+DIST_DEPS := wixl=wixl msibuild=msitools osslsigncode=osslsigncode openssl=openssl gpg=gpg unzip=unzip debootstrap=debootstrap buildah=buildah \
         systemd-nspawn=systemd-container wine=wine wine64,/usr/lib/wine/wine64=wine64 x86_64-w64-mingw32-gcc=gcc-mingw-w64-x86-64 \
         zsh=zsh fish=fish mandoc=mandoc ansible-playbook=ansible-core ansible-lint=ansible-lint
 

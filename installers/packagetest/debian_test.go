@@ -25,25 +25,33 @@ const (
 	notDone  = "not exercised: start, watchdog, upgrade of a running agent, Ansible; TestDpkgLife still runs the scripts"
 )
 
-// bootDebian makes the system once (in .data, a minute and a network), copies it,
-// and boots the copy.
+// baseDebian is the folder of a Debian that is made once (in .data; a minute and a
+// network). Tests copy it.
+func baseDebian(t *testing.T) string {
+	t.Helper()
+	base := filepath.Join(root(t), ".data", "debian")
+	if _, err := os.Stat(filepath.Join(base, "usr", "lib", "python3", "dist-packages", "apt")); err == nil {
+		return base
+	}
+	if err := os.RemoveAll(base); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Dir(base), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	must(t, "", nil, "debootstrap", "--variant=minbase", "--include=systemd,systemd-sysv,dbus,ca-certificates,curl,rpm", "bookworm", base)
+	must(t, "", nil, "chroot", base, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "install", "-y", "--no-install-recommends", "ansible-core", "python3-apt")
+	return base
+}
+
+// bootDebian boots a copy of the base.
 func bootDebian(t *testing.T) *debian {
 	t.Helper()
 	needs(t, "debootstrap", "systemd-nspawn", "nsenter")
 	if os.Geteuid() != 0 {
 		t.Skip("skipped: only root can boot a Debian; " + notDone)
 	}
-	base := filepath.Join(root(t), ".data", "debian")
-	if _, err := os.Stat(filepath.Join(base, "usr", "lib", "python3", "dist-packages", "apt")); err != nil {
-		if err := os.RemoveAll(base); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.MkdirAll(filepath.Dir(base), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		must(t, "", nil, "debootstrap", "--variant=minbase", "--include=systemd,systemd-sysv,dbus,ca-certificates,curl,rpm", "bookworm", base)
-		must(t, "", nil, "chroot", base, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "install", "-y", "--no-install-recommends", "ansible-core", "python3-apt")
-	}
+	base := baseDebian(t)
 	d := &debian{root: filepath.Join(t.TempDir(), "debian")}
 	must(t, "", nil, "cp", "-a", base, d.root)
 	ctx, cancel := context.WithCancel(context.Background())
