@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/http/httptest"
 	"os"
 	"slices"
@@ -387,6 +388,12 @@ func (d *demo) options() Options {
 // serve runs the pages over d, which steps once a second until the test ends.
 func serve(t testing.TB, d *demo, edit ...func(*Options)) string {
 	t.Helper()
+	return serveBehind(t, d, func(ln net.Listener) net.Listener { return ln }, edit...)
+}
+
+// serveBehind serves behind a listener of the test's own.
+func serveBehind(t testing.TB, d *demo, door func(net.Listener) net.Listener, edit ...func(*Options)) string {
+	t.Helper()
 	o := d.options()
 	for _, e := range edit {
 		e(&o)
@@ -395,7 +402,9 @@ func serve(t testing.TB, d *demo, edit ...func(*Options)) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := httptest.NewServer(w.Handler())
+	s := httptest.NewUnstartedServer(w.Handler())
+	s.Listener = door(s.Listener)
+	s.Start()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {

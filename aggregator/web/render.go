@@ -31,6 +31,7 @@ type frame struct {
 	Here    string // the page's name in the navigation
 	Filters bool   // the search box narrows what the page shows
 	Query   string
+	At      time.Time // of which it is
 	Error   string
 	Body    string // classes of the page's body
 	Data    any
@@ -40,7 +41,7 @@ type frame struct {
 var within = map[string]string{"reservation": "reservations", "policy": "policies", "item": "items", "agent": "fleet", "store": "fleet", "posting": "postings", "connector": "channels", "subscription": "channels", "exception": "exceptions"}
 
 func (w *Web) frame(r *http.Request, page, title string) *frame {
-	f := &frame{Title: title, Page: page, Dev: w.opts.Dev, Version: w.opts.Version, Person: person(r), Query: query(r, "q")}
+	f := &frame{Title: title, Page: page, Dev: w.opts.Dev, Version: w.opts.Version, Person: person(r), Query: query(r, "q"), At: w.now()}
 	if f.Person.Role < Ops {
 		f.Body = "viewer" // buttons of fragments that know nothing of roles are hidden
 	}

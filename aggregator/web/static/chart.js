@@ -1,7 +1,7 @@
 // Curves of a store, drawn by uPlot, which is fetched when the first is needed.
 import { tone, ago, num } from "./base.js";
 let lib;
-const plot = () => lib ??= import("./vendor/uplot-1.6.32.js").then((m) => m.default);
+const plot = () => lib ??= import("./vendor/uplot-1.6.32.js").then((m) => m.default, () => { lib = undefined; }); // cut off: the next drawing asks anew
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hour12: false });
 const alpha = (c, a) => { const g = document.createElement("canvas").getContext("2d", { willReadFrequently: true }); g.canvas.width = g.canvas.height = 1; g.fillStyle = c; g.fillRect(0, 0, 1, 1); const [r, q, b] = g.getImageData(0, 0, 1, 1).data; return `rgb(${r} ${q} ${b} / ${a})`; };
 
@@ -12,6 +12,7 @@ const countScale = (max) => ({ scale: { range: [0, Math.max(10, max * 1.15)] }, 
 
 export async function curve(host, h, what) {
   const uPlot = await plot();
+  if (!uPlot) return;
   const data = what === "lag" ? h.lag_s.map((v) => Math.max(1, v)) : h.backlog;
   const k = (what === "lag" ? lagScale : countScale)(Math.max(0, ...data));
   const soft = tone("--soft"), line = tone("--line"), acc = tone(what === "lag" ? "--accent" : "--curve2");

@@ -1,6 +1,7 @@
 // The fleet page: server-rendered tiles made live by one event stream.
 import { $, num, set, ago, tone, onTheme, fragment, toast } from "./base.js";
 import { curve } from "./chart.js";
+import { fresh as told } from "./live.js";
 
 const LABEL = ["< 30 s", "< 2 min", "< 5 min", "< 15 min", "< 1 h", "< 6 h", "over 6 h", "offline"], LIMIT = [30, 120, 300, 900, 3600, 21600];
 const STATE = ["online", "pos_silent", "draining", "rebuilding", "stuck", "offline"], WORD = ["Online", "POS silent", "Draining", "Rebuilding", "Stuck", "Offline"];
@@ -44,11 +45,11 @@ function paint() {
   dots(now);
   stats.ms.push(performance.now() - t0);
 }
+const SILENT = 5, HOPELESS = 20; // seconds without an event: the page says so; the stream is opened anew
 function stale() {
-  const quiet = lastMsg ? (performance.now() - lastMsg) / 1000 : (performance.now() / 1000), lost = quiet > 5, e = $("live");
-  e.classList.toggle("lost", lost && lastMsg > 0); e.classList.toggle("on", !lost && lastMsg > 0);
-  set("live", !lastMsg ? "connecting" : lost ? `no data for ${ago(quiet)}` : "live");
-  document.body.classList.toggle("stale", lost && lastMsg > 0);
+  const quiet = (performance.now() - lastMsg) / 1000;
+  if (quiet > SILENT) told("lost", quiet); else if (lastMsg) told("live", quiet);
+  if (quiet > HOPELESS && performance.now() - opened > HOPELESS * 1e3) connect(); // a line that broke without a word, as after a sleep
 }
 
 // --- sort: trouble first inside each region, never under the reader's hand
@@ -64,12 +65,14 @@ function sort() {
 }
 
 // --- the stream
-let es, rev = main.dataset.rev;
+let es, rev = main.dataset.rev, opened = 0;
 function connect() {
+  es?.close(); opened = performance.now();
   es = new EventSource(`/ui/stream?boot=${encodeURIComponent(main.dataset.boot)}&since=${rev}`);
   es.addEventListener("reload", () => { es.close(); location.reload(); });
   es.addEventListener("fleet", (e) => {
     const m = JSON.parse(e.data); lastMsg = performance.now(); skew = Date.now() - m.t; rev = m.r; stats.bytes += e.data.length; stats.applied++;
+    if (!n) { if (m.d.length) location.reload(); return stale(); } // the first store
     let fresh = false;
     for (const [i, w, b, s, c] of m.d) {
       if (i >= n) { fresh = true; continue; }
@@ -119,9 +122,10 @@ async function show(t, write = true) {
     $("side").replaceChildren(f); draw();
   } catch (x) { if (x.name !== "AbortError") toast("The store's details did not arrive."); }
 }
+async function numbers(url) { try { const r = await fetch(url); return r.ok ? await r.json() : undefined; } catch { return undefined; } } // stale() says that nothing comes
 async function draw() {
   const c = $("side").querySelector("[data-history]"); if (!c) return;
-  const h = await (await fetch(c.dataset.history)).json(); if (!c.isConnected) return;
+  const h = await numbers(c.dataset.history); if (!h || !c.isConnected) return;
   if (h.t.length > 1) await curve(c, h, "lag"); else c.classList.add("nothing");
 }
 let waiting;
@@ -181,7 +185,8 @@ function dots(now) {
 }
 let cols24;
 async function hist(again) {
-  if (!cols24 || again) cols24 = await (await fetch("/ui/bands")).json();
+  if (!cols24 || again) cols24 = await numbers("/ui/bands") ?? cols24;
+  if (!cols24) return;
   const [g, w, h] = ctx($("hist")), c0 = palette(), left = 58, day = 86400e3, now = Date.now() - skew, from = now - day, rh = (h - 18) / 8, cw = Math.max(1.5, (w - left) / 288);
   g.font = "11px Inter"; g.textBaseline = "middle";
   for (let k = 0; k < 8; k++) { g.fillStyle = T().soft; g.textAlign = "left"; g.fillText(LABEL[k], 0, (7 - k) * rh + rh / 2); g.fillStyle = T().line; g.fillRect(left, (8 - k) * rh - .5, w - left, .5); }
@@ -279,11 +284,11 @@ if (n) {
   connect();
   setInterval(() => document.hidden || paint(), 1000);
   setInterval(() => document.hidden || sort(), 5000);
-  setInterval(() => document.hidden || hist(true).catch(() => {}), 60000);
+  setInterval(() => document.hidden || hist(true), 60000);
   onTheme(() => { pal = tones = undefined; paint(); hist(); draw(); });
   addEventListener("resize", () => { fit(); dots(Date.now() - skew); hist(); draw(); });
   filter(false); fit();
-  document.fonts.ready.then(() => { paint(); performance.mark("ready"); fit(); hist().catch(() => {}); const q = $("side").querySelector("[data-store]"), t = q && tiles.find((x) => x.textContent === q.dataset.store); if (t) { t.setAttribute("aria-current", "true"); shown = t; } draw(); });
+  document.fonts.ready.then(() => { paint(); performance.mark("ready"); fit(); hist(); const q = $("side").querySelector("[data-store]"), t = q && tiles.find((x) => x.textContent === q.dataset.store); if (t) { t.setAttribute("aria-current", "true"); shown = t; } draw(); });
 } else {
-  const e = new EventSource("/ui/stream?since=0"); e.addEventListener("fleet", (m) => { if (JSON.parse(m.data).d.length) location.reload(); });
+  connect(); setInterval(stale, 1000);
 }

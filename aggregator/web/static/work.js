@@ -7,40 +7,24 @@
 //   <button data-act="/ui/…" data-ask data-tell data-note="required|optional" data-do>
 //   <select data-change="/ui/…" data-key>
 //   <form data-post="/ui/…">           its fields are sent as JSON
-import { $, set, ago, post, swap, toast, fragment } from "./base.js";
+import { $, post, swap, toast, fragment } from "./base.js";
+import { keep } from "./live.js";
 
 const part = document.querySelector("[data-live]");
 const EVERY = 1000 * (+part?.dataset.live || 5); // data-live="60": what changes slowly
-let last = performance.now(), asking;
-
-// --- up to date, and honest about it
-function stale() {
-  const s = (performance.now() - last) / 1000, lost = s > EVERY * 3 / 1000, e = $("live");
-  document.body.classList.toggle("stale", lost);
-  if (!e) return;
-  e.classList.toggle("lost", lost); e.classList.toggle("on", !lost);
-  set("live", lost ? `no data for ${ago(s)}` : "live");
-}
 
 // reading tells that a change now would pull something from under the reader's hand.
 function reading() {
   const a = document.activeElement;
-  return document.hidden || document.querySelector("dialog[open]") || !getSelection().isCollapsed || (part.contains(a) && a.matches("input, select, textarea")) || part.querySelector("form[data-dirty]");
+  return document.querySelector("dialog[open]") || !getSelection().isCollapsed || (part.contains(a) && a.matches("input, select, textarea")) || part.querySelector("form[data-dirty]");
 }
 
-export async function refresh(force) {
-  if (!part || (!force && reading())) { // alive all the same?
-    if (!force && !document.hidden) { const r = await fetch("/ui/find", { method: "HEAD" }).catch(() => 0); if (r.ok) last = performance.now(); }
-    return stale();
-  }
-  asking?.abort(); asking = new AbortController();
-  try {
-    swap(part, await fragment(location.pathname + location.search, asking.signal, "part"));
-    last = performance.now();
-  } catch (x) { if (x.name === "AbortError") return; }
-  stale();
-}
-if (part) { stale(); setInterval(refresh, EVERY); setInterval(stale, 1000); addEventListener("renew", () => refresh(true)); }
+const renew = part && keep({
+  every: EVERY, patience: 3 * EVERY, busy: reading,
+  load: async (signal) => swap(part, await fragment(location.pathname + location.search, signal, "part")),
+});
+const refresh = () => renew?.();
+if (part) addEventListener("renew", refresh);
 
 // --- fields that narrow the list
 let typing;
@@ -48,7 +32,7 @@ function narrow(form) {
   const q = new URLSearchParams();
   for (const [k, v] of new FormData(form)) if (v.trim()) q.set(k, v.trim());
   history.replaceState(null, "", form.getAttribute("action") + (q.size ? "?" + q : ""));
-  refresh(true);
+  refresh();
 }
 document.addEventListener("input", (e) => { const f = e.target.closest("form[data-filter]"); if (f) { clearTimeout(typing); typing = setTimeout(narrow, e.target.matches("select") ? 0 : 300, f); } });
 document.addEventListener("submit", (e) => { const f = e.target.closest("form[data-filter]"); if (f) { e.preventDefault(); clearTimeout(typing); narrow(f); } });
@@ -99,7 +83,7 @@ dialog.addEventListener("close", async () => {
     if (m.to) return location.assign(m.to); // what it was about is gone
   } catch (x) { toast(x.message, true); }
   note.value = ""; b.disabled = false;
-  if (part) await refresh(true); else location.reload();
+  if (part) await refresh(); else location.reload();
 });
 
 // --- a choice that is sent at once
@@ -107,7 +91,7 @@ document.addEventListener("change", async (e) => {
   const s = e.target.closest("[data-change]");
   if (!s) return;
   try { toast((await post(s.dataset.change, { [s.dataset.key]: s.value })).say); } catch (x) { s.value = s.dataset.was; toast(x.message, true); }
-  s.blur(); refresh(true);
+  s.blur(); refresh();
 });
 
 // --- forms: what somebody has begun to fill in is not taken away
@@ -124,7 +108,7 @@ document.addEventListener("submit", async (e) => {
     delete f.dataset.dirty;
     const shown = f.querySelector(".shown");
     if (shown) { shown.hidden = false; shown.querySelector("pre").textContent = m.show; shown.querySelector(".hint").textContent = m.note; } else if (f.closest(".fold-form") || !f.closest("[data-live]")) f.reset();
-    if (part) refresh(true); else location.reload();
+    if (part) refresh(); else location.reload();
   } catch (x) { problem.textContent = x.message; problem.hidden = false; }
   button.disabled = false;
 });
