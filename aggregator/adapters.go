@@ -104,7 +104,7 @@ func (a *Aggregator) webOptions(manual []byte) web.Options {
 		},
 		Acknowledge: d.Acknowledge, CountNext: a.ingest.CountNext, Reservations: d, Reconciliations: d, OpenDrift: func() int { return int(a.drift.Load()) }, Orders: d, Bundle: a.bundles.read,
 		Policies: d, Items: a.ingest.Master().Items, Item: a.ingest.Master().Item, Enrolment: d, Identities: d.Identities, APIKeys: d.APIKeys, Audit: a.trail.List, Accounts: d, People: people{a, d},
-		Postings: postings{a, d}, Parked: func() int { return int(a.parked.Load()) }, Connectors: connectors{&a.partners, a.feeds, d}, Subscriptions: subscriptions{a.hub, d},
+		Postings: postings{a, d}, Parked: func() int { return int(a.parked.Load()) }, Connectors: connectors{&a.partners, a.feeds, d}, Subscriptions: subscriptions{a.hub, d}, Flow: a.flows.History,
 		Trace: a.tracer.Trace, Releases: releases{a.releases, d}, Outcomes: a.ingest.Outcomes,
 		Secure: a.cfg.HTTP.secure() || strings.HasPrefix(a.cfg.OIDC.PublicURL, "https://"),
 	}

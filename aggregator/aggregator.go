@@ -103,6 +103,7 @@ type Aggregator struct {
 	hub      *webhook.Hub
 	partners partners
 	feeds    *feed.Desk
+	flows    fleet.Flows
 	drops    []*feed.Drop
 
 	ledgerID string
@@ -376,6 +377,7 @@ func (a *Aggregator) Run(ctx context.Context) error {
 	g.Go(func() error { return a.hub.Run(serving) })
 	g.Go(func() error { return a.partners.run(serving) })
 	g.Go(func() error { return a.runFeeds(serving) })
+	g.Go(func() error { return a.followFlows(serving) })
 	g.Go(func() error { return a.followBackups(serving) })
 	g.Go(func() error { return a.runPostings(serving) })
 	g.Go(func() error { return a.mending.Run(serving) })

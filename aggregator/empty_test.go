@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -17,15 +18,22 @@ var (
 	tag       = regexp.MustCompile(`<[^>]*>`)
 )
 
+// fresh is an aggregator that has seen nothing, with no store configured.
+func fresh(t *testing.T, now func() time.Time) *running {
+	t.Helper()
+	c := aggregator.Defaults()
+	c.DataDir, c.Dev, c.HTTP.Listen, c.MQTT.Listen = t.TempDir(), true, "127.0.0.1:0", "127.0.0.1:0"
+	r := &running{t: t, cfg: c, log: zerolog.Nop(), now: now}
+	r.contract()
+	r.open()
+	t.Cleanup(func() { r.stop() })
+	return r
+}
+
 // On an aggregator that has seen nothing yet, every page that lists something says what
 // will stand there and what brings it there.
 func TestEveryPageOfAFreshAggregatorSaysWhatToDo(t *testing.T) {
-	c := aggregator.Defaults()
-	c.DataDir, c.Dev, c.HTTP.Listen, c.MQTT.Listen = t.TempDir(), true, "127.0.0.1:0", "127.0.0.1:0"
-	r := &running{t: t, cfg: c, log: zerolog.Nop()}
-	r.open()
-	t.Cleanup(func() { r.stop() })
-	v := r.visitor()
+	v := fresh(t, nil).visitor()
 	want := map[string][2]string{ // what would stand there; what to do
 		"/":               {"its tile will appear here by itself", "tillwire-aggregator token"},
 		"/availability":   {"articles appear here", "Type the barcode"},

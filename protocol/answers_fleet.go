@@ -53,6 +53,21 @@ type LagPoint struct {
 	Backlog uint64  `json:"backlog"`
 }
 
+// FlowPoint is one minute of a connection to another system.
+type FlowPoint struct {
+	AtS    int64   // Unix seconds
+	LagS   float64 // age of the oldest that waited
+	Waits  uint64
+	PerMin uint64 // what passed in it
+}
+
+// What a flow is of: its name stands behind.
+const (
+	FlowConnector    = "connector/"
+	FlowSubscription = "subscription/"
+	FlowERP          = "erp/"
+)
+
 // BandColumn is how many stores were in each lag band: the worst moment within
 // the column, so that a short outage does not vanish between two samples.
 type BandColumn struct {

@@ -8,6 +8,9 @@
 // and a moment in, a verdict and the moment at which it could change out. Readers
 // get immutable snapshots and never wait for a writer.
 //
+// Flows keeps, beside that, how the connections to other systems went; judging them
+// is their own.
+//
 // It does not own the link, the ledger or HTTP: the aggregator calls its hooks,
 // api and web read its snapshots. It keeps nothing on disk; marks of the ledger
 // bring it back after a restart, and standing incidents (events that are gone)

@@ -14,6 +14,7 @@ const (
 	coarseSamples       = 1440    // 1 min each: a day
 	fineEveryUS         = 10_000_000
 	coarseEveryUS       = 60_000_000
+	flowsMax            = 1_024       // connections to other systems of which a day is kept: 8.6 KB each
 	bandEveryUS         = 300_000_000 // fleet history: 5 min each
 	bandColumns         = 288         // a day
 	rateWindow          = 10          // publications over which events/s is averaged

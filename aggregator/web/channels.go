@@ -38,11 +38,13 @@ type connectorRow struct {
 	protocol.Connector
 	Bad   bool
 	Words string // what is wrong; "": nothing is
+	Past  sparks
 }
 
 type hookRow struct {
 	protocol.Subscription
-	Bad bool
+	Bad  bool
+	Past sparks
 }
 
 // sourceRow is a system that posts events or statements to us.
@@ -98,7 +100,7 @@ func (w *Web) channelsData(r *http.Request) *channelsData {
 	}
 	for _, s := range w.opts.Subscriptions.List() {
 		s.URL = withoutQuery(s.URL)
-		d.Hooks = append(d.Hooks, hookRow{s, s.State != protocol.SubscriptionActive || s.DeadLetters > 0})
+		d.Hooks = append(d.Hooks, hookRow{Subscription: s, Bad: s.State != protocol.SubscriptionActive || s.DeadLetters > 0})
 	}
 	v := w.view()
 	for i := range v.Tiles {
@@ -132,7 +134,14 @@ func (w *Web) channelsData(r *http.Request) *channelsData {
 }
 
 func (w *Web) channelsPage(rw http.ResponseWriter, r *http.Request) error {
-	return w.show(rw, r, "channels", "Feeds and channels", w.channelsData(r))
+	d := w.channelsData(r)
+	for i := range first(d.List, curvesShown) {
+		d.List[i].Past = w.flowSparks(protocol.FlowConnector + d.List[i].Name)
+	}
+	for i := range first(d.Hooks, curvesShown) {
+		d.Hooks[i].Past = w.flowSparks(protocol.FlowSubscription + d.Hooks[i].ID)
+	}
+	return w.show(rw, r, "channels", "Feeds and channels", d)
 }
 
 func (w *Web) channelsCSV(rw http.ResponseWriter, r *http.Request) error {
@@ -162,6 +171,7 @@ func (w *Web) channelsCSV(rw http.ResponseWriter, r *http.Request) error {
 // connectorData is one connector, with what of it waits for a person.
 type connectorData struct {
 	connectorRow
+	Flow        string // what its curves are asked for by; "": none are kept
 	Ops         bool
 	Budget      []budget
 	Fields      []protocol.SchemaDrift
@@ -186,6 +196,7 @@ func (w *Web) connectorPage(rw http.ResponseWriter, r *http.Request) error {
 		return notFound("There is no such connector: aggregator.toml names them under [channels].")
 	}
 	d := &connectorData{connectorRow: makeConnectorRow(&all[i]), Ops: person(r).Role >= Ops}
+	d.Flow = w.flowOf(protocol.FlowConnector + name)
 	for _, x := range d.Rates {
 		d.Budget = append(d.Budget, budget{x, min(100, max(0, int(100*x.Left/float64(max(1, x.Burst)))))})
 	}

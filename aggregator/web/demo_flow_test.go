@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -339,7 +340,7 @@ func (f *demoFlow) Set(_ context.Context, next protocol.Rollout, who string) (pr
 }
 
 func (f *demoFlow) into(o *Options) {
-	o.Postings, o.Parked, o.Connectors, o.Subscriptions, o.Trace, o.Releases, o.Outcomes = f, f.parked, f, demoHooks{f}, f.trace, f, demoOutcomes
+	o.Flow, o.Postings, o.Parked, o.Connectors, o.Subscriptions, o.Trace, o.Releases, o.Outcomes = f.flow, f, f.parked, f, demoHooks{f}, f.trace, f, demoOutcomes
 	at, until := time.Now().UTC().Add(-48*time.Hour), time.Now().UTC().Add(20*24*time.Hour)
 	o.Identities = func() []protocol.Identity {
 		return []protocol.Identity{{Store: "S0001", Agent: "server", Kind: "certificate", Status: "expiring", NotAfter: &until}, {Store: "S0002", Agent: "server", Kind: "token", Status: "active"}}
@@ -347,6 +348,29 @@ func (f *demoFlow) into(o *Options) {
 	o.APIKeys = func() ([]protocol.APIKey, error) {
 		return []protocol.APIKey{{ID: "k1", Name: "webshop", Role: "channel", Status: "active", CreatedAt: at, ExpiresAt: &until}}, nil
 	}
+}
+
+// flow invents a day of each connection: by daylight, with an outage, and a gap in
+// which nobody looked. One that began a minute ago has no curve yet.
+func (f *demoFlow) flow(name string) (out []protocol.FlowPoint) {
+	now := time.Now().Truncate(time.Minute)
+	n := map[string]int{"connector/wms": 1440, "connector/marketplace": 1440, "connector/vendure": 400, "subscription/sub0": 1440, "subscription/sub1": 1440, "erp/tryton": 1440}[name]
+	for back := n - 1; back >= 0; back-- {
+		at := now.Add(time.Duration(-back) * time.Minute)
+		p := protocol.FlowPoint{AtS: at.Unix(), PerMin: uint64(12 + 11*math.Sin(float64(back)/230) + float64(back*7%5))}
+		switch {
+		case back > 700 && back < 760:
+			continue
+		case name == "subscription/sub1":
+			p.LagS, p.Waits, p.PerMin = 260_000-60*float64(back), 412, 0
+		case name != "connector/wms" && back > 240 && back < 300:
+			p.LagS, p.Waits, p.PerMin = 60*float64(300-back), uint64(20*(300-back)), 0
+		case name == "connector/marketplace":
+			p.LagS, p.Waits = 20+float64(back%30), uint64(180+back%50)
+		}
+		out = append(out, p)
+	}
+	return out
 }
 
 func demoOutcomes(_ context.Context, f protocol.OutcomesFilter) (protocol.Outcomes, error) {

@@ -34,9 +34,11 @@ const (
 	historyShown      = 20
 	countNextShown    = 25
 	foundPerKind      = 6
-	outcomeWeeks      = 13 // that are shown where nobody says which
-	traceIDMin        = 4  // a shorter text is in too many documents
-	lettersShown      = 50 // dead letters of a connector
+	outcomeWeeks      = 13               // that are shown where nobody says which
+	traceIDMin        = 4                // a shorter text is in too many documents
+	curvesShown       = 60               // rows of a table that have curves, the worst first: 2 KB each, every 5 s
+	sparksFor         = 10 * time.Second // a curve is drawn anew after this, whoever looks
+	lettersShown      = 50               // dead letters of a connector
 	divergencesShown  = 100
 	driftFieldsShown  = 50
 	explainSteps      = 200 // moments that the slider through time stops at

@@ -159,6 +159,7 @@ type Options struct {
 	Parked          func() int // postings that wait for a person
 	Connectors      Connectors
 	Subscriptions   Subscriptions
+	Flow            func(name string) []protocol.FlowPoint // the last day of protocol.FlowConnector+name, …; nil: none is kept
 	Trace           func(ctx context.Context, q protocol.TraceQuery) (*protocol.Trace, error)
 	Releases        Releases
 	Outcomes        func(ctx context.Context, f protocol.OutcomesFilter) (protocol.Outcomes, error)

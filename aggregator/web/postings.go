@@ -26,13 +26,19 @@ type Postings interface {
 
 type postingsData struct {
 	*listing
-	Standings []protocol.PostingStanding
+	Standings []standingRow
 	Parked    []postingData // on the first page: they wait for a person
 	List      []postingData
 	State     string
 	Due       int
 	Held      bool   // by a restore: somebody must let them go on
 	Wrong     string // with what the list is narrowed by
+}
+
+// standingRow is how an ERP's queue stands, and how it went.
+type standingRow struct {
+	protocol.PostingStanding
+	Past sparks
 }
 
 type postingData struct {
@@ -75,7 +81,7 @@ func (w *Web) postingsHead(r *http.Request) (*postingsData, posting.Filter, erro
 		names = append(names, all[i].ERP)
 		d.Held = d.Held || all[i].Held
 		if erp == "" || all[i].ERP == erp {
-			d.Standings = append(d.Standings, all[i])
+			d.Standings = append(d.Standings, standingRow{all[i], w.flowSparks(protocol.FlowERP + all[i].ERP)})
 			parked, d.Due = parked+all[i].Parked, d.Due+all[i].Due
 		}
 	}

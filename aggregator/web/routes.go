@@ -67,6 +67,7 @@ func flowRoutes() []route {
 		traced   = func(o *Options) bool { return o.Trace != nil }
 		released = func(o *Options) bool { return o.Releases != nil }
 		summed   = func(o *Options) bool { return o.Outcomes != nil }
+		drawn    = func(o *Options) bool { return o.Flow != nil }
 	)
 	return []route{
 		{"GET /postings", Viewer, (*Web).postingsPage, posted},
@@ -81,6 +82,7 @@ func flowRoutes() []route {
 		{"GET /channels/{name}", Viewer, (*Web).connectorPage, partners},
 		{"POST /ui/channels/{name}/letters/{letter}/{what}", Ops, (*Web).decideLetter, partners},
 		{"POST /ui/channels/{name}/replay", Ops, (*Web).replayFeed, partners},
+		{"GET /ui/flow", Viewer, (*Web).flowHistory, drawn},
 		{"GET /subscriptions/{id}", Viewer, (*Web).subscriptionPage, partners},
 		{"POST /ui/subscriptions", Admin, (*Web).subscribe, partners},
 		{"POST /ui/subscriptions/{id}/test", Admin, (*Web).testSubscription, partners},

@@ -90,8 +90,8 @@ func TestEveryPageFollowsOrSaysOfWhenItIs(t *testing.T) {
 
 // grey tells how much of what a page shows is marked as old; "" is all of it.
 const grey = `(() => {
-  const marked = (e) => { for (let a = e; a; a = a.parentElement) if (getComputedStyle(a).filter.includes("grayscale") && +getComputedStyle(a).opacity < .85) return true; };
-  return [...document.querySelectorAll("main td, main dd, main .tiles, main canvas, main .call, main .uplot")].filter((e) => e.checkVisibility() && !e.closest(".say") && !marked(e)).map((e) => e.outerHTML.slice(0, 60)).slice(0, 3).join(" ");
+  const marked = (e) => { for (let a = e; a; a = a.parentElement) if (getComputedStyle(a).filter.includes("grayscale") && (e.matches(".badge") || +getComputedStyle(a).opacity < .85)) return true; };
+  return [...document.querySelectorAll("main td, main dd, main .tiles, main canvas, main .call, main .uplot, main .spark, main .badge")].filter((e) => e.checkVisibility() && !marked(e)).map((e) => e.outerHTML.slice(0, 60)).slice(0, 3).join(" ");
 })()`
 
 // Every page that follows something is cut off, says so with its age where a screen

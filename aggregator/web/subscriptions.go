@@ -31,6 +31,7 @@ type subscriptionData struct {
 	protocol.Subscription
 	Ops, Admin  bool
 	Bad         bool
+	Flow        string // what its curves are asked for by; "": none are kept
 	Letters     []protocol.DeadLetter
 	LettersMore int
 	Who         []protocol.AuditEntry
@@ -55,7 +56,7 @@ func (w *Web) subscriptionPage(rw http.ResponseWriter, r *http.Request) error {
 	}
 	role := person(r).Role
 	s.Secret, s.URL = "", withoutQuery(s.URL)
-	d := &subscriptionData{Subscription: s, Ops: role >= Ops, Admin: role >= Admin, Bad: s.State != protocol.SubscriptionActive}
+	d := &subscriptionData{Subscription: s, Ops: role >= Ops, Admin: role >= Admin, Bad: s.State != protocol.SubscriptionActive, Flow: w.flowOf(protocol.FlowSubscription + s.ID)}
 	letters, err := w.opts.Subscriptions.DeadLetters(s.ID)
 	if err != nil {
 		return w.decided("dead letters", err)

@@ -24,6 +24,7 @@ type Web struct {
 	delta   deltaCache
 	whole   wholeCache
 	sources standingCache
+	sparks  sparkCache
 	now     func() time.Time
 }
 

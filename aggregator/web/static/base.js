@@ -31,8 +31,7 @@ export function swap(host, content) {
   const row = a?.closest("[data-row]")?.dataset.row, id = a?.id, inRow = a && row !== undefined ? [...a.closest("[data-row]").querySelectorAll("a, button")].indexOf(a) : -1;
   const open = new Set([...host.querySelectorAll("details[open]")].map((d) => d.id)), x = [...host.querySelectorAll(".scroll")].map((d) => d.scrollLeft);
   for (const d of content.querySelectorAll("details")) if (open.has(d.id)) d.open = true;
-  const live = $("live"), next = content.querySelector("#live");
-  if (live && next) next.replaceWith(live); // the same status, so that what it says is not told anew
+  for (const k of host.querySelectorAll("[data-keep]")) content.querySelector("#" + k.id)?.replaceWith(k); // a status is not told anew, a chart not drawn anew
   const typed = a?.closest("form[data-filter]"), same = typed && typed.parentNode === host && content.querySelector(":scope > form[data-filter]");
   if (same) { // somebody types in it: it stays, all around it is new
     const all = [...content.childNodes], at = all.indexOf(same);
