@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/rs/zerolog"
-
 	"tillwire/protocol"
 )
 
@@ -47,17 +45,6 @@ func (p Progress) Next(reached, lowest uint64, owed, lost bool) (next Progress, 
 		next.Position = min(next.Position, p.Position)
 	}
 	return next, next != p && reached > 0
-}
-
-// Keep writes where Next led, if it moved, and returns what is kept now.
-func (f *Facts) Keep(ctx context.Context, log zerolog.Logger, connector, key string, was, next Progress) Progress {
-	if err := f.Save(ctx, key, next); err != nil {
-		if ctx.Err() == nil {
-			log.Warn().Err(err).Str("connector", connector).Msg("progress not kept; it is told again after a crash")
-		}
-		return was
-	}
-	return next
 }
 
 var errAll = errors.New("every article may have changed")

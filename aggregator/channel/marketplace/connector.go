@@ -2,7 +2,6 @@ package marketplace
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -51,23 +50,14 @@ type Connector struct {
 	tokens  *tokens
 	letters *channel.DeadLetters
 	notes   channel.Notes
-	wake    chan struct{}
-	wg      sync.WaitGroup
+	teller  channel.Teller
 
-	mu      sync.Mutex // guards what follows
-	lane    *gateway.Lane
-	told    map[string]int64
-	drift   gateway.Drift
-	at      channel.Progress // as kept
-	reached uint64
-	lost    bool // keys had no room: all are looked at again
-	retries uint64
+	mu    sync.Mutex // guards what follows, and the teller's lane
+	told  map[string]int64
+	drift gateway.Drift
 }
 
-const (
-	factProgress = "channel/progress/"
-	factLetters  = "channel/letters/"
-)
+const factLetters = "channel/letters/"
 
 // New makes a connector.
 func New(c Config, o Options) (*Connector, error) {
@@ -86,7 +76,8 @@ func New(c Config, o Options) (*Connector, error) {
 		l.BatchMax = min(c.Limit.BatchMax, l.BatchMax)
 	}
 	l.DailyPerItem, l.MinIntervalUS = c.Limit.DailyPerItem, c.Limit.MinIntervalUS
-	m := &Connector{c: c, o: o, d: d, client: o.Client, wake: make(chan struct{}, 1), lane: gateway.NewLane(l, o.Now().UnixMicro()), told: map[string]int64{}}
+	m := &Connector{c: c, o: o, d: d, client: o.Client, told: map[string]int64{}}
+	m.teller = channel.Teller{Name: c.Name, Source: o.Source, Facts: o.Facts, Log: o.Log, Now: o.Now, Mark: m.mark, Tell: m.tell, Mu: &m.mu}
 	if m.client == nil {
 		m.client = channel.NewClient(nil, channel.CallTimeout)
 	}
@@ -95,32 +86,11 @@ func New(c Config, o Options) (*Connector, error) {
 	if m.letters, err = channel.OpenDeadLetters(o.Facts, factLetters+c.Name); err != nil {
 		return nil, err
 	}
-	return m, o.Facts.Load(factProgress+c.Name, &m.at)
+	return m, m.teller.Open(l)
 }
 
 // Run follows the changes and tells them.
-func (m *Connector) Run(ctx context.Context) error {
-	var wg sync.WaitGroup
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	followed := make(chan error, 1)
-	wg.Go(func() {
-		followed <- m.o.Source.Follow(ctx, m.at, m.mark, func(pos uint64) {
-			m.mu.Lock()
-			m.reached = pos
-			m.mu.Unlock()
-		})
-		stop()
-	})
-	m.dispatch(ctx)
-	stop()
-	wg.Wait()
-	m.wg.Wait()
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), channel.CallTimeout)
-	defer cancel()
-	m.keep(last)
-	return <-followed
-}
+func (m *Connector) Run(ctx context.Context) error { return m.teller.Run(ctx) }
 
 // mark puts what changed in line, unless the partner has that number already.
 func (m *Connector) mark(skus []protocol.SKU, us int64, after uint64) {
@@ -128,23 +98,13 @@ func (m *Connector) mark(skus []protocol.SKU, us int64, after uint64) {
 	defer m.mu.Unlock()
 	for _, sku := range skus {
 		for _, key := range m.keysOf(sku) {
-			if n, ok := m.told[key]; ok && !m.lane.Owes(key) {
+			if n, ok := m.told[key]; ok && !m.teller.Lane.Owes(key) {
 				if now, _ := m.offerOf(key); now.quantity == n {
 					continue
 				}
 			}
-			if !m.lane.Put(key, us, after) {
-				m.lost = true
-			}
+			m.teller.Put(key, us, after)
 		}
-	}
-	m.ring()
-}
-
-func (m *Connector) ring() {
-	select {
-	case m.wake <- struct{}{}:
-	default:
 	}
 }
 
@@ -181,81 +141,12 @@ func (m *Connector) offerOf(key string) (offer, bool) {
 	return o, ok
 }
 
-// dispatch starts calls as the gateway allows, and keeps how far it is.
-func (m *Connector) dispatch(ctx context.Context) {
-	keep := time.NewTicker(channel.KeepEvery)
-	defer keep.Stop()
-	timer := time.NewTimer(idleWait)
-	defer timer.Stop()
-	for ctx.Err() == nil {
-		m.mu.Lock()
-		batch, waitUS := m.lane.Next(m.o.Now().UnixMicro())
-		m.mu.Unlock()
-		if len(batch) > 0 {
-			m.wg.Go(func() { m.tell(ctx, batch) })
-			continue
-		}
-		wait := idleWait
-		if waitUS >= 0 {
-			wait = min(wait, time.Duration(waitUS)*time.Microsecond)
-		}
-		timer.Reset(wait)
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
-		case <-m.wake:
-		case <-keep.C:
-			m.again()
-			m.keep(ctx)
-		}
-	}
-}
-
-// again looks at everything anew once the line is empty, where keys had no room.
-func (m *Connector) again() {
-	m.mu.Lock()
-	due := m.lost && m.lane.Len() == 0
-	if due {
-		m.lost = false
-	}
-	at := m.at.Position
-	m.mu.Unlock()
-	if due {
-		m.o.Source.All(m.o.Now().UnixMicro(), at, m.mark)
-	}
-}
-
-// keep writes how far the partner was told, where that moved.
-func (m *Connector) keep(ctx context.Context) {
-	m.mu.Lock()
-	low, owed := m.lane.Lowest()
-	was := m.at
-	next, moved := was.Next(m.reached, low, owed, m.lost)
-	m.mu.Unlock()
-	if !moved {
-		return
-	}
-	kept := m.o.Facts.Keep(ctx, m.o.Log, m.c.Name, factProgress+m.c.Name, was, next)
-	m.mu.Lock()
-	m.at = kept
-	m.mu.Unlock()
-}
-
 // Status tells how it stands.
 func (m *Connector) Status() protocol.Connector {
-	now := m.o.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	rate := m.lane.Rate(now.UnixMicro())
-	rate.Account, rate.Operation = m.c.Account, m.d.operation
-	c := protocol.Connector{
-		Name: m.c.Name, Kind: m.c.Kind, Direction: protocol.ConnectorOut, Pending: m.lane.Len(), Out: m.lane.Accepted, Coalesced: m.lane.Owed.Coalesced,
-		Retries: m.retries, Throttled: m.lane.Bucket.Throttled, Refused: m.lane.Refused, Rates: []protocol.ConnectorRate{rate},
-		SLA: m.lane.Ages.SLA(m.c.TargetS), Drift: m.drift.List(), DeadLetters: m.letters.Len(),
-	}
-	if us, ok := m.lane.Oldest(); ok {
-		c.LagS = max(0, now.Sub(time.UnixMicro(us)).Seconds())
-	}
+	c := protocol.Connector{Name: m.c.Name, Kind: m.c.Kind, Direction: protocol.ConnectorOut, Drift: m.drift.List(), DeadLetters: m.letters.Len()}
+	m.teller.Fill(&c, m.c.Account, m.d.operation, m.c.TargetS)
 	m.notes.Fill(&c)
 	return c
 }
@@ -275,11 +166,10 @@ func (m *Connector) Retry(_ context.Context, d *protocol.DeadLetter) error {
 	for _, k := range d.Keys {
 		key := strings.ReplaceAll(k, " @ ", "\x00")
 		delete(m.told, key)
-		if !m.lane.Put(key, m.o.Now().UnixMicro(), m.reached) {
-			return errors.New("too many listings wait already")
+		if err := m.teller.Again(key); err != nil {
+			return err
 		}
 	}
-	m.ring()
 	return nil
 }
 

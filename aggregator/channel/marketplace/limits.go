@@ -7,6 +7,5 @@ const (
 	toldMax      = 500_000 // listings whose last number is remembered
 	batchMax     = 10      // of batchInventory
 	tokenSpare   = time.Minute
-	idleWait     = time.Hour
 	loginAgainIn = 30 * time.Second
 )

@@ -38,12 +38,8 @@ func (m *Connector) tell(ctx context.Context, batch []gateway.Owed) {
 			m.told[offers[i].key] = offers[i].quantity
 		}
 	}
-	if err != nil || reply.Throttled {
-		m.retries++
-	}
-	m.lane.Done(batch, reply, verdicts, m.o.Now().UnixMicro())
+	m.teller.Done(batch, reply, verdicts, err != nil || reply.Throttled)
 	m.mu.Unlock()
-	m.ring()
 }
 
 // heard notes what was said of one offer. A refusal is durable before it is one.

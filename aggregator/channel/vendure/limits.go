@@ -15,7 +15,6 @@ const (
 	divergencesMax = 500
 	cursorOverlap  = 2 * time.Minute // orders' times are of Vendure's clock, in seconds
 	hookTolerance  = 5 * time.Minute
-	idleWait       = time.Hour
 	secondLook     = time.Second // after a difference was seen
 	errorPause     = 5 * time.Second
 )

@@ -313,10 +313,9 @@ func (s *Shop) Retry(ctx context.Context, d *protocol.DeadLetter) error {
 	for _, k := range d.Keys {
 		key := strings.ReplaceAll(k, " @ ", "\x00")
 		delete(s.told, key)
-		if !s.lane.Put(key, s.o.Now().UnixMicro(), s.reached) {
-			return errors.New("too many numbers wait already")
+		if err := s.teller.Again(key); err != nil {
+			return err
 		}
 	}
-	ring(s.wake)
 	return nil
 }

@@ -91,7 +91,7 @@ func (s *Shop) compare(ctx context.Context, skus []string) (map[string]suspect, 
 				return nil, err
 			}
 			s.mu.Lock()
-			owed := s.lane.Owes(key)
+			owed := s.teller.Lane.Owes(key)
 			if !owed && want == is.onHand {
 				s.shows(key, want)
 			}
@@ -107,7 +107,7 @@ func (s *Shop) compare(ctx context.Context, skus []string) (map[string]suspect, 
 func (s *Shop) at() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.reached
+	return s.teller.Reached()
 }
 
 // diverges notes a difference that stays, and has it set right. The caller holds mu.
@@ -140,10 +140,7 @@ func (s *Shop) diverges(key string, x suspect) {
 	s.o.Log.Warn().Str("connector", s.c.Name).Str("sku", string(sku)).Str("location", string(loc)).Str("cause", d.Cause).Int64("expected", x.expected).Int64("actual", x.actual).Msg("channel diverges")
 	if x.actual != x.expected {
 		s.sure[key] = true
-		if !s.lane.Put(key, now.UnixMicro(), s.reached) {
-			s.lost = true
-		}
-		ring(s.wake)
+		s.teller.Put(key, now.UnixMicro(), s.teller.Reached())
 	}
 }
 

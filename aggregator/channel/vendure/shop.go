@@ -52,14 +52,12 @@ type Shop struct {
 	api     *admin
 	letters *channel.DeadLetters
 	notes   channel.Notes
-	wake    chan struct{} // something is to be told
+	teller  channel.Teller
 	look    chan struct{} // orders, and stock, are to be read
-	wg      sync.WaitGroup
 
 	taking sync.RWMutex // held while an order takes effect: numbers of one moment are told
 
-	mu       sync.Mutex // guards what follows
-	lane     *gateway.Lane
+	mu       sync.Mutex                  // guards what follows, and the teller's lane
 	variants map[protocol.SKU]string     // id by article
 	places   map[string]protocol.StoreID // ours by Vendure's id
 	ids      map[protocol.StoreID]string
@@ -72,17 +70,13 @@ type Shop struct {
 	codes    map[string]bool         // orders that hooks spoke of
 	stock    bool                    // all stock is to be read
 	echoes   int                     // adjustments that our own writes will be heard as
-	progress channel.Progress
-	reached  uint64
-	lost     bool
-	cursor   time.Time // newest order read
-	n        struct{ in, duplicates, echoes, retries uint64 }
+	cursor   time.Time               // newest order read
+	n        struct{ in, duplicates, echoes uint64 }
 }
 
 const (
-	factProgress = "channel/progress/"
-	factLetters  = "channel/letters/"
-	factCursor   = "channel/cursor/"
+	factLetters = "channel/letters/"
+	factCursor  = "channel/cursor/"
 )
 
 // New makes it.
@@ -104,10 +98,11 @@ func New(c Config, o Options) (*Shop, error) {
 		c.Reconcile = reconcileUsual
 	}
 	s := &Shop{
-		c: c, o: o, wake: make(chan struct{}, 1), look: make(chan struct{}, 1), lane: gateway.NewLane(l, o.Now().UnixMicro()),
+		c: c, o: o, look: make(chan struct{}, 1),
 		variants: map[protocol.SKU]string{}, places: map[string]protocol.StoreID{}, ids: map[protocol.StoreID]string{}, told: map[string]int64{}, sold: map[string]int64{}, doubts: map[protocol.SKU]bool{}, sure: map[string]bool{},
 		diverged: map[string]*protocol.Divergence{}, names: map[protocol.SKU]string{}, codes: map[string]bool{},
 	}
+	s.teller = channel.Teller{Name: c.Name, Source: o.Source, Facts: o.Facts, Log: o.Log, Now: o.Now, Mark: s.mark, Tell: s.tell, Mu: &s.mu}
 	client := o.Client
 	if client == nil {
 		client = channel.NewClient(nil, channel.CallTimeout)
@@ -117,7 +112,7 @@ func New(c Config, o Options) (*Shop, error) {
 	if s.letters, err = channel.OpenDeadLetters(o.Facts, factLetters+c.Name); err != nil {
 		return nil, err
 	}
-	return s, errors.Join(o.Facts.Load(factProgress+c.Name, &s.progress), o.Facts.Load(factCursor+c.Name, &s.cursor))
+	return s, errors.Join(s.teller.Open(l), o.Facts.Load(factCursor+c.Name, &s.cursor))
 }
 
 // Run serves until ctx ends. A shop that is away is waited for.
@@ -138,24 +133,11 @@ func (s *Shop) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	followed := make(chan error, 1)
-	wg.Go(func() {
-		followed <- s.o.Source.Follow(ctx, s.progress, s.mark, func(pos uint64) {
-			s.mu.Lock()
-			s.reached = pos
-			s.mu.Unlock()
-		})
-		stop()
-	})
 	wg.Go(func() { s.watch(ctx) })
-	s.dispatch(ctx)
+	err := s.teller.Run(ctx)
 	stop()
 	wg.Wait()
-	s.wg.Wait()
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), channel.CallTimeout)
-	defer cancel()
-	s.keep(last)
-	return <-followed
+	return err
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {
@@ -224,37 +206,15 @@ func splitKey(key string) (protocol.SKU, protocol.StoreID) {
 	return protocol.SKU(a), protocol.StoreID(b)
 }
 
-// keep writes how far the shop was told, where that moved.
-func (s *Shop) keep(ctx context.Context) {
-	s.mu.Lock()
-	low, owed := s.lane.Lowest()
-	was := s.progress
-	next, moved := was.Next(s.reached, low, owed, s.lost)
-	s.mu.Unlock()
-	if !moved {
-		return
-	}
-	kept := s.o.Facts.Keep(ctx, s.o.Log, s.c.Name, factProgress+s.c.Name, was, next)
-	s.mu.Lock()
-	s.progress = kept
-	s.mu.Unlock()
-}
-
 // Status tells how it stands.
 func (s *Shop) Status() protocol.Connector {
-	now := s.o.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	rate := s.lane.Rate(now.UnixMicro())
-	rate.Operation = "updateProductVariants"
 	c := protocol.Connector{
-		Name: s.c.Name, Kind: "vendure", Direction: protocol.ConnectorBoth, Pending: s.lane.Len(), In: s.n.in, Out: s.lane.Accepted, Duplicates: s.n.duplicates,
-		Echoes: s.n.echoes, Coalesced: s.lane.Owed.Coalesced, Retries: s.n.retries, Throttled: s.lane.Bucket.Throttled, Refused: s.lane.Refused,
-		Rates: []protocol.ConnectorRate{rate}, SLA: s.lane.Ages.SLA(s.c.TargetS), DeadLetters: s.letters.Len(), Divergences: s.open(),
+		Name: s.c.Name, Kind: "vendure", Direction: protocol.ConnectorBoth, In: s.n.in, Duplicates: s.n.duplicates, Echoes: s.n.echoes,
+		DeadLetters: s.letters.Len(), Divergences: s.open(),
 	}
-	if us, ok := s.lane.Oldest(); ok {
-		c.LagS = max(0, now.Sub(time.UnixMicro(us)).Seconds())
-	}
+	s.teller.Fill(&c, "", "updateProductVariants", s.c.TargetS)
 	s.notes.Fill(&c)
 	if len(s.places) < len(s.c.Places) && c.State == protocol.ConnectorOK {
 		c.State = protocol.ConnectorStarting

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"tillwire/aggregator/channel"
 	"tillwire/aggregator/channel/gateway"
 	"tillwire/protocol"
 )
@@ -94,46 +93,7 @@ func (s *Shop) mark(skus []protocol.SKU, us int64, after uint64) {
 			continue
 		}
 		for loc := range s.ids {
-			if !s.lane.Put(keyOf(sku, loc), us, after) {
-				s.lost = true
-			}
-		}
-	}
-	ring(s.wake)
-}
-
-// dispatch tells the shop as the gateway allows, and keeps how far it is.
-func (s *Shop) dispatch(ctx context.Context) {
-	keep := time.NewTicker(channel.KeepEvery)
-	defer keep.Stop()
-	timer := time.NewTimer(idleWait)
-	defer timer.Stop()
-	for ctx.Err() == nil {
-		s.mu.Lock()
-		batch, waitUS := s.lane.Next(s.o.Now().UnixMicro())
-		again := s.lost && s.lane.Len() == 0 && len(batch) == 0
-		s.lost = s.lost && !again
-		from := s.progress.Position
-		s.mu.Unlock()
-		if again {
-			s.o.Source.All(s.o.Now().UnixMicro(), from, s.mark)
-			continue
-		}
-		if len(batch) > 0 {
-			s.wg.Go(func() { s.tell(ctx, batch) })
-			continue
-		}
-		wait := idleWait
-		if waitUS >= 0 {
-			wait = min(wait, time.Duration(waitUS)*time.Microsecond)
-		}
-		timer.Reset(wait)
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
-		case <-s.wake:
-		case <-keep.C:
-			s.keep(ctx)
+			s.teller.Put(keyOf(sku, loc), us, after)
 		}
 	}
 }
@@ -175,15 +135,11 @@ func (s *Shop) tell(ctx context.Context, batch []gateway.Owed) {
 			}
 		}
 	}
-	if err != nil {
-		s.n.retries++
-	}
-	s.lane.Done(batch, reply, verdicts, now.UnixMicro())
+	s.teller.Done(batch, reply, verdicts, err != nil)
 	s.mu.Unlock()
 	if err == nil && len(values) > 0 {
 		s.notes.Went(fmt.Sprintf("%d levels", len(values)), "updateProductVariants", now)
 	}
-	ring(s.wake)
 }
 
 // shows notes what the shop has on hand now. The caller holds mu.
