@@ -66,7 +66,7 @@ func (e *Engine) encodeMeta() []byte {
 	for li := range uint32(len(e.locs)) {
 		for i := range e.fulls[li] {
 			w.bytes([]byte(e.locs[li]))
-			w.anchor(&e.fulls[li][i].a)
+			w.anchor(&e.fulls[li][i])
 		}
 	}
 	w.uint(uint64(len(e.turns)))
@@ -170,9 +170,9 @@ func (e *Engine) decodeMeta(r *reader) {
 	r.ids(e.voided)
 	for n := r.uint(); n > 0 && !r.bad; n-- {
 		li := e.internLoc(protocol.StoreID(r.bytes()))
-		f := fullCount{loc: li}
-		r.anchor(&f.a)
-		e.fulls[li] = append(e.fulls[li], f)
+		var a anchor
+		r.anchor(&a)
+		e.fulls[li] = append(e.fulls[li], a)
 	}
 	for i, n := uint64(0), r.uint(); i < n && !r.bad; i++ {
 		t := turn{epoch: r.uint(), seq: r.uint()}

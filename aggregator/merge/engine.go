@@ -40,14 +40,8 @@ type extra struct {
 // that stand in the log behind their seq's turn.
 const mixed = ^ledger.OriginID(0)
 
-// fullCount is a statement that everything not named in it is zero: cells that
-// appear later are judged by it too.
-type fullCount struct {
-	loc uint32
-	a   anchor
-}
-
-// fullCountsMax bounds what is remembered per location.
+// fullCountsMax bounds what is remembered per location of full counts: statements that
+// everything not named in them is zero. Cells that appear later are judged by them too.
 const fullCountsMax = 4
 
 // Engine folds. One goroutine uses it.
@@ -65,7 +59,7 @@ type Engine struct {
 	anchors map[ledger.CellID][]anchor
 	extras  map[ledger.CellID]*extra
 	flows   map[ledger.CellID][]flow
-	fulls   map[uint32][]fullCount
+	fulls   map[uint32][]anchor // per location, see addFull
 
 	origins     []protocol.Origin // by OriginID; 0 is unused
 	originIndex map[protocol.Origin]ledger.OriginID
@@ -120,7 +114,7 @@ func New(log Log) *Engine {
 	return &Engine{
 		log: log, skuIndex: map[protocol.SKU]uint32{}, locIndex: map[protocol.StoreID]uint32{},
 		cells: make([]cell, 1), anchors: map[ledger.CellID][]anchor{}, extras: map[ledger.CellID]*extra{},
-		flows: map[ledger.CellID][]flow{}, fulls: map[uint32][]fullCount{}, origins: make([]protocol.Origin, 1), turns: make([]turn, 1),
+		flows: map[ledger.CellID][]flow{}, fulls: map[uint32][]anchor{}, origins: make([]protocol.Origin, 1), turns: make([]turn, 1),
 		originIndex: map[protocol.Origin]ledger.OriginID{}, lineage: newLineage(), stores: map[protocol.StoreID]bool{},
 		pending: map[protocol.EventID]ledger.Position{}, voided: map[protocol.EventID]ledger.Position{},
 	}
@@ -212,8 +206,8 @@ func (e *Engine) cellOf(loc protocol.StoreID, sku protocol.SKU) ledger.CellID {
 	id := ledger.CellID(len(e.cells))
 	e.addCell(id, li, si)
 	e.newCells = append(e.newCells, ledger.Cell{ID: id, Location: e.locs[li], SKU: e.skus[si]})
-	for _, f := range e.fulls[li] {
-		e.addAnchor(id, f.a)
+	for _, a := range e.fulls[li] {
+		e.addAnchor(id, a)
 	}
 	e.touch(id)
 	return id

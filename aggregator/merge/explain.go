@@ -38,12 +38,8 @@ type View struct {
 
 // View copies a cell for Explain.
 func (e *Engine) View(id ledger.CellID) View {
-	var fulls []anchor
-	for _, f := range e.fulls[e.cells[id].loc] {
-		fulls = append(fulls, f.a)
-	}
 	return View{
-		fulls: fulls, Cell: e.Cell(id), head: e.cells[id].head, anchors: slices.Clone(e.anchors[id]), flows: e.Flows(id),
+		fulls: slices.Clone(e.fulls[e.cells[id].loc]), Cell: e.Cell(id), head: e.cells[id].head, anchors: slices.Clone(e.anchors[id]), flows: e.Flows(id),
 		lineage: e.lineage.view(), origins: e.origins[:len(e.origins):len(e.origins)], items: e.items,
 	}
 }
@@ -64,21 +60,21 @@ type step struct {
 // that on hand = anchor + Σ effects + rest always holds.
 func Explain(v View, read func(ledger.Position) (ledger.Entry, error), q Question) (*protocol.Explanation, error) {
 	x := &protocol.Explanation{SKU: v.Cell.SKU, Location: v.Cell.Location, Lines: []protocol.ExplainLine{}}
-	steps, whole, err := v.walk(read, &q)
+	w, err := v.walk(read, &q)
 	if err != nil {
 		return nil, err
 	}
 	anchors := v.anchors
 	if q.past() {
-		if !whole {
+		if !w.whole {
 			return nil, fmt.Errorf("explain %s at %s: %w: more than %d movements", x.SKU, x.Location, ledger.ErrNotFound, explainWalkMax)
 		}
-		if anchors, err = v.anchorsThen(read, steps, &q); err != nil {
+		if anchors, err = v.anchorsThen(read, &w, &q); err != nil {
 			return nil, err
 		}
 	}
-	v.sum(x, steps, anchors, whole, q.Limit)
-	v.sumFlows(x, steps)
+	v.sum(x, w.steps, anchors, w.whole, q.Limit)
+	v.sumFlows(x, w.steps)
 	if !q.past() {
 		c := &v.Cell
 		x.Rest += c.OnHand - x.OnHand // entries beyond the walk; zero when it was whole
@@ -88,7 +84,7 @@ func Explain(v View, read func(ledger.Position) (ledger.Entry, error), q Questio
 		for _, f := range v.flows {
 			x.Flows = append(x.Flows, explainFlow(f))
 		}
-		if !whole {
+		if !w.whole {
 			x.Truncated++
 			x.RestUnavailable = restOf(x)
 		}
@@ -116,32 +112,23 @@ func restOf(x *protocol.Explanation) protocol.UnavailableBy {
 	return r
 }
 
-// anchorsThen finds the anchors of a past moment: those of the chain that are
-// left, and full counts that were taken before the cell existed.
-func (v *View) anchorsThen(read func(ledger.Position) (ledger.Entry, error), steps []step, q *Question) ([]anchor, error) {
+// anchorsThen finds the anchors of a past moment: the full counts that were taken
+// before the cell existed, and those of its chain, in the order in which they were
+// merged.
+func (v *View) anchorsThen(read func(ledger.Position) (ledger.Entry, error), w *walked, q *Question) ([]anchor, error) {
+	fulls, err := v.fullsBefore(read, w, q)
+	if err != nil {
+		return nil, err
+	}
 	var out []anchor
-	chained := map[ledger.Position]bool{}
-	for i := len(steps) - 1; i >= 0; i-- { // oldest first, as they were merged
-		chained[ledger.Position(steps[i].line.Position)] = true
-		for _, a := range steps[i].parts {
+	for _, a := range fulls {
+		out = addAnchor(out, a)
+	}
+	for i := len(w.steps) - 1; i >= 0; i-- {
+		for _, a := range w.steps[i].parts {
 			if q.AtUS == 0 || a.countedUS <= q.AtUS {
 				out = addAnchor(out, a)
 			}
-		}
-	}
-	taken := map[[16]byte]bool{}
-	for _, a := range append(slices.Clone(v.anchors), v.fulls...) {
-		if taken[a.group] || chained[a.pos] || (len(steps) > 0 && a.pos >= ledger.Position(steps[len(steps)-1].line.Position)) {
-			continue
-		}
-		en, err := read(a.pos)
-		if err != nil {
-			return nil, fmt.Errorf("explain: read anchor %d: %w", a.pos, err)
-		}
-		if (q.KnownUS == 0 || en.MergedUS <= q.KnownUS) && (q.AtUS == 0 || a.countedUS <= q.AtUS) {
-			taken[a.group] = true
-			a.qty, a.parts = 0, 1 // it does not name the cell; what other parts of its session found stands in the chain
-			out = addAnchor(out, a)
 		}
 	}
 	return out, nil
@@ -165,22 +152,33 @@ func (v *View) showAnchor(x *protocol.Explanation, read func(ledger.Position) (l
 	return nil
 }
 
+// walked is what was read of a chain.
+type walked struct {
+	steps []step          // newest first, without what the question leaves out
+	whole bool            // to its beginning
+	born  ledger.Position // its oldest entry
+	full  ledger.Position // the oldest full count on it; 0: there is none
+}
+
 // walk reads the chain, newest first.
-func (v *View) walk(read func(ledger.Position) (ledger.Entry, error), q *Question) ([]step, bool, error) {
-	var steps []step
+func (v *View) walk(read func(ledger.Position) (ledger.Entry, error), q *Question) (walked, error) {
+	out := walked{born: v.head}
 	w := chain{read: read, items: v.items, id: v.Cell.ID, loc: v.Cell.Location, sku: v.Cell.SKU}
 	for p, n := v.head, 0; p != 0; n++ {
 		if n == explainWalkMax {
-			return steps, false, nil
+			return out, nil
 		}
 		en, err := read(p)
 		if err != nil {
-			return nil, false, fmt.Errorf("explain: read entry %d: %w", p, err)
+			return walked{}, fmt.Errorf("explain: read entry %d: %w", p, err)
 		}
 		var doc protocol.Event
 		m, err := w.movement(&en, &doc)
 		if err != nil {
-			return nil, false, fmt.Errorf("explain: entry %d: %w", p, err)
+			return walked{}, fmt.Errorf("explain: entry %d: %w", p, err)
+		}
+		if out.born = p; m.anchor && full(&doc) {
+			out.full = p
 		}
 		p = m.prev
 		if q.KnownUS != 0 && en.MergedUS > q.KnownUS || q.AtUS != 0 && !m.anchor && m.at.eventUS > q.AtUS {
@@ -198,9 +196,10 @@ func (v *View) walk(read func(ledger.Position) (ledger.Entry, error), q *Questio
 		if m.anchor {
 			s.parts = v.partsOf(&en, &m.at, &doc)
 		}
-		steps = append(steps, s)
+		out.steps = append(out.steps, s)
 	}
-	return steps, true, nil
+	out.whole = true
+	return out, nil
 }
 
 // partsOf rebuilds the anchors that a count put on this cell.

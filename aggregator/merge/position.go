@@ -206,26 +206,7 @@ func (e *Engine) zeroRest(en *ledger.Entry, at *place, ev *protocol.Event) {
 		e.putAnchor(id, a)
 	}
 	e.meta = true
-	fulls := e.fulls[li]
-	for i := range fulls {
-		if fulls[i].a.group == a.group {
-			if fulls[i].a.less(&a) {
-				fulls[i].a = a
-			}
-			return
-		}
-	}
-	fulls = append(fulls, fullCount{loc: li, a: a})
-	if len(fulls) > fullCountsMax {
-		oldest := 0
-		for i := range fulls {
-			if fulls[i].a.less(&fulls[oldest].a) {
-				oldest = i
-			}
-		}
-		fulls = append(fulls[:oldest], fulls[oldest+1:]...)
-	}
-	e.fulls[li] = fulls
+	e.fulls[li] = addFull(e.fulls[li], a)
 }
 
 // refold computes on hand anew: the anchor plus every movement outside its
