@@ -27,14 +27,14 @@ import (
 	"tillwire/protocol"
 )
 
-// childConfig names the configuration of a process that TestERPChaos starts of this
-// very test binary: an aggregator that may be killed.
+// childConfig names the configuration of a process that TestERPChaos and TestERPRestore
+// start of this very test binary: an aggregator that may be killed.
 const childConfig = "TILLWIRE_TEST_AGGREGATOR"
 
 func TestAggregatorProcess(t *testing.T) {
 	path := os.Getenv(childConfig)
 	if path == "" {
-		t.Skip("is the process that TestERPChaos starts and kills")
+		t.Skip("is the process that TestERPChaos and TestERPRestore start and kill")
 	}
 	c, err := aggregator.LoadConfig(path, func(string) (string, bool) { return "", false })
 	if err != nil {

@@ -32,6 +32,7 @@ type reader interface {
 	Stock(ctx context.Context, store protocol.StoreID) (map[protocol.SKU]protocol.Quantity, error)
 	Locations(ctx context.Context) ([]string, error)
 	Found(ctx context.Context, since time.Time) ([]posting.Found, error)
+	Drop(ctx context.Context, f *posting.Found) error
 }
 
 // masterBatch is how many articles are put at once.
@@ -180,7 +181,8 @@ func (a *Aggregator) erpNames() []string {
 }
 
 // adoptPostings reads an ERP's documents back, from a day before the newest that the
-// restored ledger knows.
+// restored ledger knows. What the ERP has only begun, and this ledger has lost, is
+// cancelled: its movements will go out in another document.
 func (a *Aggregator) adoptPostings(ctx context.Context, e *erp, x *posting.Standing) {
 	since := time.Time{}
 	if x.NewestUS != 0 {
@@ -188,8 +190,14 @@ func (a *Aggregator) adoptPostings(ctx context.Context, e *erp, x *posting.Stand
 	}
 	found, err := e.reader.Found(ctx, since)
 	n := 0
+	var strange []posting.Found
 	if err == nil {
-		n, err = a.ingest.AdoptPostings(ctx, e.cfg.Name, found)
+		n, strange, err = a.ingest.AdoptPostings(ctx, e.cfg.Name, found)
+	}
+	for i := range strange {
+		if err == nil {
+			err = e.reader.Drop(ctx, &strange[i])
+		}
 	}
 	if err != nil {
 		a.deps.Log.Warn().Str("erp", e.cfg.Name).Err(err).Msg("documents of the erp not read back")

@@ -78,7 +78,7 @@ type PostingStanding struct {
 	LastError   string    `json:"last_error,omitempty"`
 	LastPosted  time.Time `json:"last_posted_at,omitzero"`
 	Held        bool      `json:"held"`        // the ledger was restored: nothing is sent until a person resumes
-	Adopted     int       `json:"adopted"`     // documents that the ERP had and the restored ledger had lost
+	Adopted     int       `json:"adopted"`     // documents that the ERP had and the restored ledger did not know as posted
 	Items       int       `json:"items"`       // articles taken from it, when they were last read
 	ItemsWrong  int       `json:"items_wrong"` // … and left out or refused; the log says why
 }

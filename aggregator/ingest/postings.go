@@ -90,12 +90,16 @@ func (i *Ingest) postingsRestored(nowUS int64) error {
 }
 
 // CutPostings makes documents of what is due, and returns those of the ERP that
-// wait to be sent, the oldest first.
+// wait to be sent, the oldest first; posting.ErrHeld while none may be sent.
 func (i *Ingest) CutPostings(ctx context.Context, erp string, w posting.Window, limit int) (due []posting.Doc, err error) {
+	held := false
 	err = i.call(ctx, func(i *Ingest, nowUS int64) error {
 		w.NowUS = nowUS
 		if err := i.postingsRestored(nowUS); err != nil {
 			return err
+		}
+		if held = i.eng.Postings.Held(); held {
+			return nil
 		}
 		for _, c := range i.eng.Postings.Cut(erp, w, i.skuOf) {
 			if err := i.postingChange(c, nowUS); err != nil {
@@ -107,6 +111,9 @@ func (i *Ingest) CutPostings(ctx context.Context, erp string, w posting.Window, 
 		}
 		return nil
 	})
+	if err == nil && held {
+		err = posting.ErrHeld
+	}
 	return due, err
 }
 
@@ -213,12 +220,20 @@ func (i *Ingest) ResumePostings(ctx context.Context, who, note string) error {
 	return err
 }
 
-// AdoptPostings takes documents that an ERP has, and a restored ledger has lost, as
-// posted. It returns how many were unknown.
-func (i *Ingest) AdoptPostings(ctx context.Context, erp string, list []posting.Found) (n int, err error) {
+// AdoptPostings takes documents that an ERP has, and of which a restored ledger has
+// lost that it has them, as posted. It returns how many these were, and those that the
+// ERP has begun only and this ledger does not know: nobody will end them. Nothing is
+// adopted, and none is strange, unless postings are held.
+func (i *Ingest) AdoptPostings(ctx context.Context, erp string, list []posting.Found) (n int, strange []posting.Found, err error) {
 	err = i.call(ctx, func(i *Ingest, nowUS int64) error {
+		if !i.eng.Postings.Held() { // somebody let postings go on while the ERP was read
+			return nil
+		}
 		for k := range list {
 			f := &list[k]
+			if i.eng.Postings.Strange(f) {
+				strange = append(strange, *f)
+			}
 			c := i.eng.Postings.Adopt(erp, f, nowUS, func(sku protocol.SKU) (uint32, bool) {
 				id, ok := i.eng.Lookup(f.Store, sku)
 				return uint32(id), ok
@@ -233,5 +248,5 @@ func (i *Ingest) AdoptPostings(ctx context.Context, erp string, list []posting.F
 		}
 		return nil
 	})
-	return n, err
+	return n, strange, err
 }

@@ -41,7 +41,7 @@ func TestFullCountsOfThen(t *testing.T) {
 	part("n1", "night", "B", 7)
 	moves(protocol.KindSale, "between", "C", 2, 0)     // zeroed by n1's silence, then by n2's
 	moves(protocol.KindReceipt, "early", "D", 3, -150) // happened before n1: gone with it
-	moves(protocol.KindSale, "s1", "A", 1, 0) // now C, which no count has seen, is what n2 finds untouched the longest
+	moves(protocol.KindSale, "s1", "A", 1, 0)          // now C, which no count has seen, is what n2 finds untouched the longest
 	moves(protocol.KindSale, "s2", "B", 1, 0)
 	part("n2", "night", "A", 4)
 	moves(protocol.KindSale, "after", "E", 1, 0)

@@ -65,6 +65,7 @@ func refusalOf(err error) *Refusal {
 // Outbox is the ledger as the sender sees it. Its calls return when what they say
 // is durable.
 type Outbox interface {
+	// CutPostings returns what is to be sent; posting.ErrHeld while nothing is.
 	CutPostings(ctx context.Context, erp string, w posting.Window, limit int) ([]posting.Doc, error)
 	PostingDone(ctx context.Context, c *posting.Change) error
 	SplitPosting(ctx context.Context, key string, skus []protocol.SKU, code, reason string) (posting.Doc, error)

@@ -2,6 +2,7 @@ package poster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -52,8 +53,8 @@ type Sender struct {
 	delay time.Duration  // after a failure of the ERP as a whole
 	tries map[string]try // documents that were refused and may heal
 	// Documents of which the ERP may have more than the book knows: sent without an
-	// answer that ends them, or due when this process began, and perhaps sent by the
-	// one before it.
+	// answer that ends them, or due when this process began or postings went on after
+	// a restore, and perhaps sent before that.
 	doubt  map[string]protocol.StoreID
 	looked bool // all of the latter are in doubt, or were
 }
@@ -88,7 +89,11 @@ func (s *Sender) Run(ctx context.Context) error {
 		}
 		wait := tick
 		docs, err := s.o.Outbox.CutPostings(ctx, s.o.ERP, s.o.Calendar.window(s.o.Now(), s.o.Lines), batchDocs)
-		if err == nil {
+		switch {
+		case errors.Is(err, posting.ErrHeld): // what is due then may have been sent before the restore
+			s.unsure()
+			err = nil
+		case err == nil:
 			s.look(docs)
 			wait, err = s.round(ctx, docs)
 		}
@@ -99,7 +104,7 @@ func (s *Sender) Run(ctx context.Context) error {
 	}
 }
 
-// look puts in doubt what an earlier process left due, and forgets doubts about
+// look puts in doubt what an earlier process or a restore left due, and forgets doubts about
 // documents that are due no longer.
 func (s *Sender) look(docs []posting.Doc) {
 	s.mu.Lock()
@@ -116,6 +121,13 @@ func (s *Sender) look(docs []posting.Doc) {
 	maps.DeleteFunc(s.doubt, func(key string, _ protocol.StoreID) bool {
 		return !slices.ContainsFunc(docs, func(d posting.Doc) bool { return d.Key == key })
 	})
+}
+
+// unsure puts in doubt what will be due.
+func (s *Sender) unsure() {
+	s.mu.Lock()
+	s.looked = false
+	s.mu.Unlock()
 }
 
 // Sure tells whether the book knows all that the ERP has of a store's documents.

@@ -2,6 +2,7 @@ package posting
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 
 	"tillwire/protocol"
@@ -258,6 +259,9 @@ func (b *Book) erp(name string) *tally {
 	}
 	return t
 }
+
+// ErrHeld says that nothing is posted, since the ledger was restored.
+var ErrHeld = errors.New("postings are held since the ledger was restored")
 
 // Held tells that nothing is posted, since the ledger was restored.
 func (b *Book) Held() bool { return b.held }

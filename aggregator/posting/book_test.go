@@ -2,7 +2,9 @@ package posting
 
 import (
 	"encoding/json"
+	"maps"
 	"regexp"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -106,6 +108,93 @@ func TestARestoredLedgerPostsNothingTwice(t *testing.T) {
 	}
 	if s := b.Stand("erp"); s.Adopted != 1 || s.Posted != 1 || s.Held {
 		t.Errorf("%+v", s)
+	}
+}
+
+// A restored book calls documents due or parked that its ERP has booked since, one of
+// them without an article that held it up. They are posted then, and what the ERP was
+// not told of is netted anew. One that the ERP has with other numbers waits: sending it
+// finds out. One that it has only begun is strange where no document here will end it.
+func TestARestoredLedgerLearnsWhatItsERPBooked(t *testing.T) {
+	b, at := New(), uint64(0)
+	apply := func(c *Change) {
+		t.Helper()
+		if c == nil {
+			t.Fatal("nothing was decided")
+		}
+		at++
+		b.Apply(c, at)
+	}
+	cells := []protocol.SKU{"", "A", "B", "C"}
+	cell := func(s protocol.SKU) (uint32, bool) { n := slices.Index(cells, s); return uint32(n), n > 0 }
+	apply(b.Generation(1, 0))
+	for _, c := range b.Opened(map[protocol.StoreID]string{"S1": "erp"}, nil, 0) {
+		apply(c)
+	}
+	moves := func(class Class, day int32, quantities ...protocol.Quantity) {
+		for i, q := range quantities {
+			at++
+			b.Account("S1").Add(at, day, false, false, &Movement{Cell: uint32(i + 1), Class: class, Day: day, CountDay: day, Moved: q, Changed: q})
+		}
+	}
+	moves(ClassSale, 20_400, -1000, -2000, -3000)
+	moves(ClassReceipt, 20_400, 4000)
+	moves(ClassShrink, 20_400, -5000)
+	for _, c := range b.Cut("erp", Window{NowUS: 1, Through: 20_400, Lines: 10}, func(n uint32) protocol.SKU { return cells[n] }) {
+		apply(c)
+	}
+	key := map[Class]string{}
+	for _, d := range b.Due("erp", 10) {
+		key[d.Class] = d.Key
+	}
+	apply(Parked(key[ClassReceipt], "refused", "", 2))
+	apply(b.Generation(2, 0))
+	found := func(class Class, lines ...Line) *Found {
+		return &Found{Key: key[class], Store: "S1", Day: 20_400, Class: class, ERPID: "77", Lines: lines}
+	}
+	begun := &Found{Key: "0123456789ABCDEF", Store: "S1", Day: 20_400, Class: ClassSale, ERPID: "78", Begun: true}
+	if c := b.Adopt("erp", begun, 3, cell); c != nil || !b.Strange(begun) {
+		t.Errorf("a draft that nobody knows: %+v", c)
+	}
+	if begun.Key = key[ClassSale]; b.Adopt("erp", begun, 3, cell) != nil || b.Strange(begun) {
+		t.Error("a draft of a document that is due is ended when that is sent")
+	}
+	if c := b.Adopt("erp", found(ClassShrink, Line{SKU: "A", Qty: -4000}), 3, cell); c != nil {
+		t.Errorf("the ERP has 4, not 5: %+v", c)
+	}
+	if c := b.Adopt("other", found(ClassSale, Line{SKU: "A", Qty: -1000}), 3, cell); c != nil {
+		t.Errorf("it is another ERP's: %+v", c)
+	}
+	apply(b.Adopt("erp", found(ClassSale, Line{SKU: "A", Qty: -1000}, Line{SKU: "C", Qty: -3000}), 3, cell))
+	apply(b.Adopt("erp", found(ClassReceipt, Line{SKU: "A", Qty: 4000}), 3, cell))
+	if c := b.Adopt("erp", found(ClassReceipt, Line{SKU: "A", Qty: 4000}), 3, cell); c != nil {
+		t.Errorf("adopted twice: %+v", c)
+	}
+	if s := b.Stand("erp"); s.Adopted != 2 || s.Posted != 2 || s.Lines != 3 || s.Due != 1 || s.Parked != 0 || s.Waiting != 1 {
+		t.Errorf("%+v", s)
+	}
+	if got, want := b.Owed("S1"), (map[uint32]protocol.Quantity{1: -5000, 2: -2000}); !maps.Equal(got, want) {
+		t.Errorf("owed: %v, not %v", got, want)
+	}
+	again := New()
+	if err := b.Chunks(func(no uint32, data []byte) {
+		if err := again.Restore(no, data); err != nil {
+			t.Error(err)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if x, y := b.Stand("erp"), again.Stand("erp"); x != y || !maps.Equal(b.Owed("S1"), again.Owed("S1")) {
+		t.Errorf("%+v after a checkpoint is %+v", x, y)
+	}
+	resumed, _ := b.Resume("ann", "all is read back", 4)
+	apply(resumed)
+	for _, c := range b.Cut("erp", Window{NowUS: 5, Through: 20_400, Lines: 10}, func(n uint32) protocol.SKU { return cells[n] }) {
+		apply(c)
+	}
+	due := b.Due("erp", 10)
+	if len(due) != 2 || due[0].Key != key[ClassShrink] || due[1].Class != ClassSale || due[1].Lines[0].SKU != "B" || due[1].Quantity != -2000 || due[1].Lines[0].First == 0 {
+		t.Errorf("due: %+v", due)
 	}
 }
 

@@ -204,14 +204,46 @@ func (b *Book) add(d *Doc) {
 }
 
 // adopt takes a document that the ERP has out of its rows, as if it had been cut
-// here: what stores send again nets with it to nothing.
+// here: what stores send again nets with it to nothing. Of one that is due or parked
+// here the ERP may have been told less, since articles that held it up were split off:
+// what it was not told of goes back to the rows.
 func (b *Book) adopt(c *Change, at uint64) {
-	if b.docs[c.Doc.Key] != nil {
-		return
-	}
-	b.take(c.Doc, at)
 	d := b.docs[c.Doc.Key]
-	d.Lines, b.adopted = nil, b.adopted+1
+	switch {
+	case d == nil:
+		b.take(c.Doc, at)
+		d = b.docs[c.Doc.Key]
+	case d.settled():
+		return
+	default:
+		if a := b.accounts[d.Store]; a != nil {
+			a.giveBack(d, c.Doc)
+		}
+		b.settle(d, &Change{Op: opPosted, NowUS: c.NowUS, ERPID: c.Doc.ERPID, Reason: c.Doc.Reason})
+		b.erp(d.ERP).lines -= uint64(d.Count - c.Doc.Count)
+		d.At, d.Count, d.Quantity = at, c.Doc.Count, c.Doc.Quantity
+	}
+	d.Lines, b.adopted, b.dirtyMeta = nil, b.adopted+1, true
+}
+
+// giveBack nets what a document has and the ERP's form of it does not.
+func (a *Account) giveBack(d, theirs *Doc) {
+	for _, l := range d.Lines {
+		if slices.ContainsFunc(theirs.Lines, func(t Line) bool { return t.Cell == l.Cell }) {
+			continue
+		}
+		k := rowKey(l.Cell, d.Day, d.Class)
+		r, there := a.rows[k]
+		if !there {
+			r.first, r.last = l.First, l.Last
+		}
+		r.first, r.last, r.qty = min(r.first, l.First), max(r.last, l.Last), r.qty+l.Qty
+		a.rows[k], a.minDay, a.dirty = r, min(a.minDay, d.Day), true
+		if len(l.Sources) > 0 {
+			sources := append(slices.Clone(l.Sources), a.sources[k]...)
+			a.sources[k] = sources[:min(len(sources), countSources)]
+		}
+	}
 }
 
 // bound forgets the oldest settled documents; the log has them.

@@ -64,13 +64,21 @@ type Found struct {
 	Day   int32
 	Class Class
 	ERPID string
-	Lines []Line // without cells
+	Begun bool   // the ERP has not booked it: it was cut off at that
+	Lines []Line // without cells; nil where it is only begun
 }
 
-// Adopt makes a posted document of one that the ERP has and this book does not know;
-// nil where it does. cell finds a position of the store, or makes one.
+// Strange tells that a document which the ERP has only begun is none of this book's:
+// nobody will end it.
+func (b *Book) Strange(f *Found) bool { return f.Begun && b.docs[f.Key] == nil }
+
+// Adopt makes a posted document of one that the ERP has and this book does not know,
+// or knows as due or parked; nil where it knows that it is settled, and where it has
+// other numbers than the ERP: they are compared when it is sent. cell finds a position
+// of the store, or makes one.
 func (b *Book) Adopt(erp string, f *Found, nowUS int64, cell func(protocol.SKU) (uint32, bool)) *Change {
-	if b.docs[f.Key] != nil || b.accounts[f.Store] == nil || !isKey(f.Key) {
+	known := b.docs[f.Key]
+	if f.Begun || known != nil && (known.settled() || known.ERP != erp) || b.accounts[f.Store] == nil || !isKey(f.Key) {
 		return nil
 	}
 	d := &Doc{
@@ -82,7 +90,18 @@ func (b *Book) Adopt(erp string, f *Found, nowUS int64, cell func(protocol.SKU) 
 		if !ok {
 			return nil
 		}
-		d.Lines = append(d.Lines, Line{Cell: c, SKU: l.SKU, Qty: l.Qty})
+		x := Line{Cell: c, SKU: l.SKU, Qty: l.Qty}
+		if known != nil {
+			i := slices.IndexFunc(known.Lines, func(k Line) bool { return k.Cell == c && k.Qty == l.Qty })
+			if i < 0 {
+				return nil
+			}
+			x = known.Lines[i]
+		}
+		d.Lines = append(d.Lines, x)
+	}
+	if known != nil {
+		d.Number, d.PostDay, d.CutUS = known.Number, known.PostDay, known.CutUS
 	}
 	d.total()
 	c := &Change{Op: opAdopt, NowUS: nowUS, ERP: erp, Doc: d}

@@ -4,14 +4,18 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"tillwire/aggregator/posting"
 )
 
-// Found lists the done shipments that carry a reference of ours and were made since:
-// what a ledger that was restored may have lost.
+// Found lists the shipments that carry a reference of ours and were made since, done or
+// begun: what a ledger that was restored may have lost.
 func (c *Connector) Found(ctx context.Context, since time.Time) ([]posting.Found, error) {
 	if err := c.prepare(ctx); err != nil {
 		return nil, told(err)
@@ -23,7 +27,7 @@ func (c *Connector) Found(ctx context.Context, since time.Time) ([]posting.Found
 	}
 	var list []posting.Found
 	for _, f := range []flow{flowOut, flowOutReturn, flowIn, flowInReturn, flowInternal} {
-		domain := []any{[]any{"state", "=", stateDone}, []any{"reference", "!=", nil}, []any{"create_date", ">=", datetime(since)}}
+		domain := []any{[]any{"state", "!=", stateCancelled}, []any{"reference", "!=", nil}, []any{"create_date", ">=", datetime(since)}}
 		err := c.pages(ctx, "model."+f.model+".search_read", domain, []string{"number", "reference", "state", f.moves}, func(raw json.RawMessage) error {
 			var s shipment
 			var moves map[string]json.RawMessage
@@ -35,6 +39,11 @@ func (c *Connector) Found(ctx context.Context, since time.Time) ([]posting.Found
 			}
 			x, ok := posting.ReadReference(s.Reference)
 			if _, ours := c.o.Stores[x.Store]; !ok || !ours {
+				return nil
+			}
+			if x.Begun = s.State != stateDone; x.Begun {
+				x.ERPID = f.model + " " + strconv.FormatInt(s.ID, 10)
+				list = append(list, x)
 				return nil
 			}
 			x.ERPID = f.model + " " + s.name()
@@ -53,6 +62,23 @@ func (c *Connector) Found(ctx context.Context, since time.Time) ([]posting.Found
 		}
 	}
 	return list, nil
+}
+
+// Drop cancels a shipment that Found told as begun. One that Tryton will not cancel
+// stands in a closed period, where it can never be done, or was done meanwhile, and is
+// found again.
+func (c *Connector) Drop(ctx context.Context, f *posting.Found) error {
+	model, number, _ := strings.Cut(f.ERPID, " ")
+	id, err := strconv.ParseInt(number, 10, 64)
+	if err != nil {
+		return fmt.Errorf("drop %s: %w", f.ERPID, err)
+	}
+	err = c.call(ctx, nil, "model."+model+".cancel", []int64{id})
+	var fl *fault
+	if errors.As(err, &fl) && fl.kind == faultUser {
+		return nil
+	}
+	return told(err)
 }
 
 // lines reads a shipment's moves back as a document's lines.

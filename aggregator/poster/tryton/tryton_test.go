@@ -374,6 +374,11 @@ func readBack(t *testing.T, s *trytontest.Server) {
 		}
 		want[d.Key] = x
 	}
+	draft := doc(posting.ClassShrink, "S1", time.Now().UTC(), 1, protocol.Units(-1)) // cut off after it was made
+	var place, ids []int64
+	s.Call(&place, "model.stock.location.search", []any{[]any{"code", "=", "S1-STO"}}, 0, 1, nil)
+	s.Call(&ids, "model.stock.shipment.internal.create", []any{map[string]any{"reference": draft.Reference(), "from_location": place[0], "to_location": place[0]}})
+	want[draft.Key] = posting.Found{Key: draft.Key, Store: "S1", Day: draft.Day, Class: posting.ClassShrink, ERPID: fmt.Sprint("stock.shipment.internal ", ids[0]), Begun: true}
 	list, err := connect(s, s.URL).Found(context.Background(), begun)
 	if err != nil {
 		t.Fatal(err)
@@ -389,6 +394,21 @@ func readBack(t *testing.T, s *trytontest.Server) {
 	}
 	if list, err = c.Found(context.Background(), time.Now().Add(time.Hour)); err != nil || len(list) != 0 {
 		t.Errorf("of the future: %d, %v", len(list), err)
+	}
+	before := s.Shipments("stock.shipment.internal")
+	for range 2 { // who asks again finds it cancelled
+		x := want[draft.Key]
+		if err := c.Drop(context.Background(), &x); err != nil {
+			t.Error(err)
+		}
+	}
+	after := s.Shipments("stock.shipment.internal")
+	if after["draft"] != before["draft"]-1 || after["cancelled"] != before["cancelled"]+1 {
+		t.Errorf("%v became %v", before, after)
+	}
+	ended := posting.Found{ERPID: "stock.shipment.internal nothing"}
+	if err := c.Drop(context.Background(), &ended); err == nil {
+		t.Error("what has no number was dropped")
 	}
 }
 
