@@ -104,9 +104,11 @@ func (a *Aggregator) zones(loc protocol.StoreID) []string {
 	return nil
 }
 
-// escrow is what a store may sell alone while it is dark.
-func (a *Aggregator) escrow(sku protocol.SKU, loc protocol.StoreID) protocol.Quantity {
-	return a.rules.For(sku, 0).For(loc).Escrow
+// escrow is what a store may sell alone while it is dark, and after how much silence
+// it is.
+func (a *Aggregator) escrow(sku protocol.SKU, loc protocol.StoreID) (units protocol.Quantity, darkUS int64) {
+	h := a.rules.For(sku, 0).For(loc)
+	return h.Escrow, h.DarkAfterS * 1_000_000
 }
 
 // typeOf is a location's type as configured; stores where nothing is said.

@@ -63,8 +63,9 @@ type Options struct {
 	LocationType func(protocol.StoreID) string
 	// Zones are those that a store's counts may name; nil func or result: any.
 	Zones func(protocol.StoreID) []string
-	// Escrow is what a store may sell alone while it is dark. nil: nothing.
-	Escrow func(protocol.SKU, protocol.StoreID) protocol.Quantity
+	// Escrow is what a store may sell alone while it is dark, and after how much
+	// silence it is (µs; 0: never). nil: nothing.
+	Escrow func(protocol.SKU, protocol.StoreID) (units protocol.Quantity, darkUS int64)
 	// Kits is told the articles whose kits changed. nil: nobody asks.
 	Kits func([]protocol.SKU)
 	// Merged is told a journal's new mark after the commit.

@@ -34,6 +34,7 @@ const (
 	welcomeUS        = 30_000_000 // that a WELCOME may take: younger sessions are not told that they are none
 	copiesBesideMax  = 4          // marks beside an agent's own
 
+	escrowReadsMax = 200        // entries read for what a store sold while it was dark, per broken promise
 	sourcesMax     = 50_000     // entries read for the sources of one ERP document
 	sourcesShown   = 1_000      // … and shown of one line
 	reverseDocsMax = 2_000      // ERP documents looked through for one event

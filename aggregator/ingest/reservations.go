@@ -216,8 +216,14 @@ func (i *Ingest) settle(nowUS int64) error {
 			return fmt.Errorf("encode reservation %s: %w", c.Record.ID, err)
 		}
 		action := c.Why
-		if c.Why == "at_risk" && i.broken(c, nowUS) {
-			action = actionEscrow
+		if c.Why == "at_risk" {
+			breach, err := i.broken(c, nowUS)
+			if err != nil {
+				return err
+			}
+			if breach {
+				action = actionEscrow
+			}
 		}
 		if err := i.journal(protocol.ReservationsOrigin, protocol.KindReservation, c.Record.ID, action, body, nowUS); err != nil {
 			return err
@@ -228,9 +234,9 @@ func (i *Ingest) settle(nowUS int64) error {
 	return nil
 }
 
-// broken opens an exception for a promise that stock no longer covers. Where the
-// location had units in escrow, it sold more than those while it was dark.
-func (i *Ingest) broken(c *reserve.Change, nowUS int64) (escrow bool) {
+// broken opens an exception for a promise that stock no longer covers. It tells
+// whether that is because the location sold more than its escrow while it was dark.
+func (i *Ingest) broken(c *reserve.Change, nowUS int64) (escrow bool, err error) {
 	r := &c.Record
 	for n := range r.Lines {
 		l := &r.Lines[n]
@@ -243,16 +249,56 @@ func (i *Ingest) broken(c *reserve.Change, nowUS int64) (escrow bool) {
 		}
 		cell, _ := i.cellAt(l.Location, l.SKU)
 		x.Reason = fmt.Sprintf("%s of %s at %s are promised to %s (%s), but %s are on hand there. Source it elsewhere, or tell the customer; recount the shelf.", l.Quantity, l.SKU, l.Location, r.ID, r.Channel, cell.OnHand)
-		if i.o.Escrow != nil {
-			if e := i.o.Escrow(l.SKU, l.Location); e > 0 {
-				x.Code, escrow = "escrow_breach", true
-				x.Reason = fmt.Sprintf("the store sold more than the %s in its escrow while nobody heard of it. %s", e, x.Reason)
-			}
+		units, sold, err := i.breach(l.SKU, l.Location, nowUS)
+		if err != nil {
+			return false, err
+		}
+		if sold > units {
+			x.Code, escrow = "escrow_breach", true
+			x.Reason = fmt.Sprintf("the store sold %s while nobody heard of it, more than the %s in its escrow. %s", sold, units, x.Reason)
 		}
 		i.exceptions = append(i.exceptions, x)
 		i.o.Log.Warn().Str("store", string(l.Location)).Str("reservation", r.ID).Str("sku", string(l.SKU)).Msg("promised stock is gone")
 	}
-	return escrow
+	return escrow, nil
+}
+
+// breach is what a location has in escrow of an article, and what it sold of it while
+// it was dark: more, where the escrow is broken. Of a kit it is the part that is.
+func (i *Ingest) breach(sku protocol.SKU, loc protocol.StoreID, nowUS int64) (units, sold protocol.Quantity, err error) {
+	if i.o.Escrow == nil {
+		return 0, 0, nil
+	}
+	parts := []protocol.SKU{sku}
+	if kit := i.o.World.Kit(sku); len(kit) > 0 {
+		parts = parts[:0]
+		for _, p := range kit {
+			parts = append(parts, p.SKU)
+		}
+	}
+	for _, part := range parts {
+		e, darkUS := i.o.Escrow(part, loc)
+		id, ok := i.eng.Lookup(loc, part)
+		if e <= 0 || darkUS <= 0 || !ok {
+			continue
+		}
+		q, err := i.eng.Unheard(id, darkUS, escrowReadsMax)
+		if err != nil {
+			return 0, 0, err
+		}
+		here := i.eng.Cell(id)
+		for _, s := range i.stores[loc] { // what is announced of a silence, and on its way
+			if s.lane != nil && s.lane.fold != nil && nowUS-s.mark.RecordUS > darkUS {
+				with := here
+				s.lane.over(&with)
+				q += here.OnHand - with.OnHand
+			}
+		}
+		if q > e {
+			return e, q, nil
+		}
+	}
+	return 0, 0, nil
 }
 
 func shortHash(s string) string {
