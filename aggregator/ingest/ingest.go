@@ -201,6 +201,7 @@ func Open(o Options) (*Ingest, error) {
 		return nil, err
 	}
 	i.eng = eng
+	eng.Book.TakeCalm() // their exceptions were closed when it happened
 	if i.checkpoint, err = o.Ledger.Checkpoint(func(ledger.Chunk) error { return nil }); err != nil {
 		return nil, fmt.Errorf("read checkpoint: %w", err)
 	}
@@ -347,6 +348,9 @@ func (i *Ingest) batch(first item) error {
 	}
 	if err == nil {
 		err = i.land()
+	}
+	if err == nil {
+		err = i.calm(nowUS)
 	}
 	var f *flight
 	if err == nil {

@@ -244,7 +244,7 @@ func (i *Ingest) broken(c *reserve.Change, nowUS int64) (escrow bool, err error)
 			continue
 		}
 		x := protocol.Exception{
-			ID: "promise-" + shortHash(r.ID), State: "open", Code: "promise_at_risk", Counted: true, About: r.ID,
+			ID: promiseID(r.ID), State: "open", Code: "promise_at_risk", Counted: true, About: r.ID,
 			Origin: protocol.Origin{Store: l.Location, Agent: protocol.ReservationsOrigin.Agent}, At: time.UnixMicro(nowUS).UTC(),
 		}
 		cell, _ := i.cellAt(l.Location, l.SKU)
@@ -262,6 +262,30 @@ func (i *Ingest) broken(c *reserve.Change, nowUS int64) (escrow bool, err error)
 	}
 	return escrow, nil
 }
+
+// calm closes the exceptions of promises that are at risk no longer. What is on its way
+// has landed: they may have been opened by it.
+func (i *Ingest) calm(nowUS int64) error {
+	for _, id := range i.eng.Book.TakeCalm() {
+		if r, ok := i.eng.Book.Get(id, nowUS); ok && r.AtRisk { // again, in the same batch
+			continue
+		}
+		_, refused, err := i.decideOne(promiseID(id), nowUS, func(_ *Ingest, x *protocol.Exception, nowUS int64) error {
+			x.State, x.Note, x.DecidedAt = "retried", "the promise is covered, released, moved or handed out", time.UnixMicro(nowUS).UTC()
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if refused != nil {
+			i.o.Log.Debug().Str("reservation", id).Err(refused).Msg("broken promise was closed before")
+		}
+	}
+	return nil
+}
+
+// promiseID names the exception of a reservation's broken promise.
+func promiseID(reservation string) string { return "promise-" + shortHash(reservation) }
 
 // breach is what a location has in escrow of an article, and what it sold of it while
 // it was dark: more, where the escrow is broken. Of a kit it is the part that is.

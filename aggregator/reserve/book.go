@@ -86,7 +86,8 @@ type Book struct {
 	later    []Key // positions in conflict that did not fit into one look
 	taken    map[Key]protocol.Quantity
 	scratch  []byte
-	ends     []End // since TakeEnds
+	ends     []End    // since TakeEnds
+	calm     []string // since TakeCalm
 	nowUS    int64
 	baseRev  uint64 // of places since this process began
 }

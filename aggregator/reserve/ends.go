@@ -1,6 +1,10 @@
 package reserve
 
-import "tillwire/protocol"
+import (
+	"slices"
+
+	"tillwire/protocol"
+)
 
 // End is what became of a line of a reservation that was a firm promise, or that
 // stock stopped covering.
@@ -28,6 +32,10 @@ const (
 // places; new ones stand behind. What is read back from a checkpoint replaces
 // nothing and ends nothing.
 func (b *Book) ended(was []Line, now *Record) {
+	risk := func(l Line) bool { return l.Risk }
+	if slices.ContainsFunc(was, risk) && !slices.ContainsFunc(now.Lines, risk) {
+		b.calm = append(b.calm, now.ID)
+	}
 	for i := range min(len(was), len(now.Lines)) {
 		x, y := &was[i], &now.Lines[i]
 		if x.State == y.State && x.Risk == y.Risk {
@@ -61,6 +69,14 @@ func (l *Line) became(now *Line) (how Ending, over bool) {
 		return Cancelled, true
 	}
 	return 0, false
+}
+
+// TakeCalm lists the reservations that had a line at risk, and have none since the last
+// call: covered again, released, moved, expired or handed out.
+func (b *Book) TakeCalm() []string {
+	calm := b.calm
+	b.calm = nil
+	return calm
 }
 
 // TakeEnds hands fn what ended since the last call. Whoever folds calls it after

@@ -8,6 +8,30 @@ import (
 	"tillwire/protocol"
 )
 
+// A reservation is calm when none of its lines is at risk any more, whatever became of
+// them, and is told once.
+func TestTakeCalm(t *testing.T) {
+	b, us := New(), int64(0)
+	after := func(want []string, risks ...bool) {
+		t.Helper()
+		us++
+		r := Record{ID: "r", Channel: "web", CreatedUS: 1, UpdatedUS: us}
+		for _, risk := range risks {
+			r.Lines = append(r.Lines, Line{SKU: "X", Quantity: 1000, Location: "S1", State: protocol.ReservationConfirmed, Risk: risk})
+		}
+		b.Apply(&Change{"x", r})
+		if d := cmp.Diff(want, b.TakeCalm()); d != "" {
+			t.Errorf("after %v: %s", risks, d)
+		}
+	}
+	after(nil, false, false)
+	after(nil, true, false)
+	after(nil, true, true)
+	after(nil, false, true)
+	after([]string{"r"}, false, false)
+	after(nil, false, false)
+}
+
 // Each way in which a line ends is told once, with what was promised to whom.
 func TestEnds(t *testing.T) {
 	firm := Line{SKU: "X", Quantity: 1000, Location: "S1", State: protocol.ReservationConfirmed}
