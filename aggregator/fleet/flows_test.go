@@ -31,8 +31,10 @@ func TestFlowsKeepAMinuteAtATime(t *testing.T) {
 	f.Sample(minute(5), wms(60, 1, 1060)) // two minutes nobody looked: 30 in three
 	f.Sample(minute(6), wms(0, 0, 12))    // counts from its start again
 	want := []protocol.FlowPoint{
-		{AtS: flowStart + 60, LagS: 4.2, Waits: 7, PerMin: 30}, {AtS: flowStart + 120},
-		{AtS: flowStart + 300, LagS: 60, Waits: 1, PerMin: 10}, {AtS: flowStart + 360, PerMin: 12},
+		{AtS: flowStart + 60, LagS: 4.2, Waits: 7, PerMin: 30},
+		{AtS: flowStart + 120},
+		{AtS: flowStart + 300, LagS: 60, Waits: 1, PerMin: 10},
+		{AtS: flowStart + 360, PerMin: 12},
 	}
 	if d := cmp.Diff(want, f.History("connector/wms")); d != "" {
 		t.Error(d)

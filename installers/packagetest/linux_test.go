@@ -76,7 +76,8 @@ func (d *debian) status(t *testing.T) (s struct {
 		Merged  uint64 `json:"merged_seq"`
 		Backlog uint64 `json:"backlog_events"`
 	}
-}) {
+},
+) {
 	t.Helper()
 	out, err := d.command("tillwire-agent", "status", "--json").Output()
 	if err == nil {
