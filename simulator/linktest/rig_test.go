@@ -3,6 +3,7 @@ package linktest
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -194,7 +195,12 @@ func (c *chain) sold(s protocol.StoreID) int64 {
 	return -int64(c.onHand[s]) / 1000
 }
 
+// mark is how far a journal is merged. The writer acknowledges before it tells of a mark:
+// a turn of it later it has told.
 func (c *chain) mark(o protocol.Origin) ledger.Mark {
+	if _, err := c.in.OpenDrift(c.t.Context()); err != nil && !errors.Is(err, ingest.ErrBusy) && !errors.Is(err, ingest.ErrStopped) {
+		c.t.Error(err)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.marks[o]
