@@ -63,8 +63,15 @@ func TestASeedIsARun(t *testing.T) {
 // TestFound are cases that once broke a promise, as they were shrunk.
 func TestFound(t *testing.T) {
 	t.Parallel()
+	set := func(seed uint64, stores int, blows ...int) *Case {
+		c := NewCase(seed)
+		c.Stores, c.Faults, c.Only = stores, Clock, blows
+		return c
+	}
 	for name, c := range map[string]*Case{
-		"a disk set back to before its first WELCOME": {Seed: 19, Stores: 3, Days: 2, Faults: Loss | DiskError | PowerCut | Reinstall | Rollback},
+		"a count was told by the times of a fast clock, though the clock had been set right and then back": set(857, 2, 1, 2),
+		"a count by a till that went before its agent, whose clock had once been fast":                     set(6122, 1, 1, 4),
+		"a disk set back to before its first WELCOME":                                                      {Seed: 19, Stores: 3, Days: 2, Faults: Loss | DiskError | PowerCut | Reinstall | Rollback},
 		"records written between a rollback and the next HELLO were taken for those before it": {
 			Seed: 361, Stores: 3, Days: 3, Faults: Outage | Rollback, Only: []int{7, 8},
 		},

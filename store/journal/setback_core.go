@@ -16,6 +16,10 @@ const (
 	setBackPart  = 64
 )
 
+// setBackReadUS is how long before a clock is set back a shelf may have been counted
+// whose document comes after: a night.
+const setBackReadUS = 12 * 3600 * 1_000_000
+
 // span is a stretch of the clock that it went through twice.
 type span struct {
 	FromUS int64 `json:"from_us"`
@@ -31,6 +35,7 @@ type span struct {
 // changed once a successor was made of it, but its slices' free ends are the successor's.
 type setBack struct {
 	byUS   int64    // by how much the clock was set back, at least; from its first record
+	wasUS  int64    // the same before it was set back the last time
 	seqs   []uint64 // last of each commit behind it, rising
 	fast   []int64  // what the clock said then, + byUS: the same however often it is set back
 	first  uint64   // number of seqs[0] among all that ever were; a multiple of setBackPart
@@ -59,6 +64,7 @@ func (s setBack) took(nowUS, measuredUS int64, rows []planned) (next setBack, ok
 	case s.fast[n-1]-s.byUS-nowUS > protocol.ClockSetBackUS:
 		last := s.fast[n-1] - s.byUS
 		s.twice(nowUS, last)
+		s.wasUS = s.byUS
 		s.byUS += max(last-nowUS, measuredUS)
 	}
 	if n := len(s.seqs); n == setBackMax {
@@ -83,22 +89,35 @@ func (s *setBack) end() uint64 {
 
 // cut is the highest seq that was recorded by a moment of the clock as it is now: by
 // what the clock said, and before it was set back by record times, as far ahead as they
-// were then. A moment to come was read from the clock before it was set back.
+// were then. A moment to come is another clock's: of the one before it was set back the
+// last time, where that was not long past it, and else of one that goes before, to which
+// all has happened.
 func (s *setBack) cut(us, nowUS, measuredUS int64, head tip, byTime func(us int64) uint64) uint64 {
 	seq, ahead := byTime(us), head.us-nowUS
-	by := max(ahead, measuredUS)
-	if us-nowUS > protocol.LateToleranceUS {
-		return seq
-	}
-	if n := len(s.seqs); n > 0 && (s.seqs[n-1] == head.seq || ahead <= protocol.ClockSetBackUS) {
-		by = s.byUS + max(0, s.fast[n-1]-s.byUS-nowUS, measuredUS)
-		for i := n - 1; i >= 0; i-- {
-			if s.fast[i] <= us+by {
-				return max(seq, s.seqs[i])
-			}
+	by, before, setUS := max(ahead, measuredUS), int64(0), head.us
+	n := len(s.seqs)
+	known := n > 0 && (s.seqs[n-1] == head.seq || ahead <= protocol.ClockSetBackUS)
+	if known {
+		last := s.fast[n-1] - s.byUS
+		again := max(0, last-nowUS, measuredUS)
+		by, before, setUS = s.byUS+again, s.wasUS, s.spans[len(s.spans)-1].ToUS
+		if again > protocol.ClockSetBackUS {
+			before, setUS = s.byUS, last
 		}
 	}
-	if by <= protocol.ClockSetBackUS {
+	toCome := us-nowUS > protocol.LateToleranceUS
+	if toCome && us < setUS-setBackReadUS {
+		return head.seq
+	}
+	if toCome {
+		by = before
+	}
+	for i := n - 1; known && i >= 0; i-- {
+		if s.fast[i] <= us+by {
+			return max(seq, s.seqs[i])
+		}
+	}
+	if toCome || by <= protocol.ClockSetBackUS {
 		return seq
 	}
 	return max(seq, byTime(us+by))
@@ -111,6 +130,7 @@ type (
 	setBackHead struct {
 		Update uint64 `json:"update"` // rises; a salvage takes the highest
 		ByUS   int64  `json:"by_us"`
+		WasUS  int64  `json:"was_us"`
 		First  uint64 `json:"first"`
 		Spans  []span `json:"spans"`
 	}
@@ -130,7 +150,7 @@ func keySetBackRow(number uint64) []byte {
 // write puts what took has changed.
 func (s *setBack) write(before *setBack, put func(key []byte, v any) error) error {
 	if s.update != before.update {
-		if err := put(keySetBack, setBackHead{s.update, s.byUS, s.first, s.spans}); err != nil {
+		if err := put(keySetBack, setBackHead{s.update, s.byUS, s.wasUS, s.first, s.spans}); err != nil {
 			return err
 		}
 	}
@@ -150,8 +170,8 @@ func readSetBack(head uint64, get func(key []byte) []byte) (setBack, error) {
 	if err := decodeMeta("set-back", raw, &h); err != nil {
 		return setBack{}, err
 	}
-	s := setBack{byUS: h.ByUS, first: h.First, spans: h.Spans, update: h.Update}
-	for more := true; more; {
+	s := setBack{byUS: h.ByUS, wasUS: h.WasUS, first: h.First, spans: h.Spans, update: h.Update}
+	for more := len(s.spans) > 0; more; {
 		number := s.first + uint64(len(s.seqs))
 		raw := get(keySetBackRow(number))
 		if raw == nil {

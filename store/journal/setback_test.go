@@ -83,6 +83,9 @@ func cutsOfAClockThatWasSetBack(t *testing.T, restarts bool) {
 	again := back - 30*minute // once more
 	c := sell(again)
 	sees("set back once more", c, put(again+minute, protocol.KindCount, again+minute/2))
+	sees("just now, by a till whose clock was not set back with it", c+1, put(again+2*minute, protocol.KindCount, back+13*minute))
+	sees("before it was set back once more, by the clock of then", b+1, put(again+3*minute, protocol.KindCount, back+7*minute+1))
+	sees("by a till that goes a day before", c+3, put(again+4*minute, protocol.KindCount, 11*day))
 	d := sell(10*day + 20*minute) // the clock is past the fast time
 	sees("past the fast time", d, put(10*day+21*minute, protocol.KindCount, 10*day+20*minute+1))
 	sees("counted while record times ran ahead, told after", counted, put(10*day+22*minute, protocol.KindCount, again-9*minute))
