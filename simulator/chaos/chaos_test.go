@@ -43,6 +43,19 @@ func TestSeeds(t *testing.T) {
 	}
 }
 
+// TestClocks: clocks that are set alone, again and again, which among all faults are too
+// rare for TestSeeds.
+func TestClocks(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(100) {
+		c := NewCase(seed + 1)
+		c.Stores, c.Days, c.Faults = 1, 3, Clock
+		if o := Run(c.settle(), codec(t), false); o.Broken != nil {
+			t.Errorf("%v: %s", o.Broken, c.Command())
+		}
+	}
+}
+
 // TestASeedIsARun: the same case does the same, to the last step.
 func TestASeedIsARun(t *testing.T) {
 	t.Parallel()

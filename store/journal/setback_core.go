@@ -17,7 +17,7 @@ const (
 )
 
 // setBackReadUS is how long before a clock is set back a shelf may have been counted
-// whose document comes after: a night.
+// whose document comes after, and how long after the last record it is set: a night.
 const setBackReadUS = 12 * 3600 * 1_000_000
 
 // span is a stretch of the clock that it went through twice.
@@ -90,8 +90,8 @@ func (s *setBack) end() uint64 {
 // cut is the highest seq that was recorded by a moment of the clock as it is now: by
 // what the clock said, and before it was set back by record times, as far ahead as they
 // were then. A moment to come is another clock's: of the one before it was set back the
-// last time, where that was not long past it, and else of one that goes before, to which
-// all has happened.
+// last time, where that was about then, and else of one that goes before, to which all has
+// happened.
 func (s *setBack) cut(us, nowUS, measuredUS int64, head tip, byTime func(us int64) uint64) uint64 {
 	seq, ahead := byTime(us), head.us-nowUS
 	by, before, setUS := max(ahead, measuredUS), int64(0), head.us
@@ -106,7 +106,7 @@ func (s *setBack) cut(us, nowUS, measuredUS int64, head tip, byTime func(us int6
 		}
 	}
 	toCome := us-nowUS > protocol.LateToleranceUS
-	if toCome && us < setUS-setBackReadUS {
+	if toCome && (us < setUS-setBackReadUS || us > setUS+setBackReadUS) {
 		return head.seq
 	}
 	if toCome {
