@@ -5,11 +5,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/rs/zerolog"
-
-	"tillwire/aggregator"
 )
 
 var (
@@ -18,29 +13,21 @@ var (
 	tag       = regexp.MustCompile(`<[^>]*>`)
 )
 
-// fresh is an aggregator that has seen nothing, with no store configured.
-func fresh(t *testing.T, now func() time.Time) *running {
-	t.Helper()
-	c := aggregator.Defaults()
-	c.DataDir, c.Dev, c.HTTP.Listen, c.MQTT.Listen = t.TempDir(), true, "127.0.0.1:0", "127.0.0.1:0"
-	r := &running{t: t, cfg: c, log: zerolog.Nop(), now: now}
-	r.contract()
-	r.open()
-	t.Cleanup(func() { r.stop() })
-	return r
-}
-
 // On an aggregator that has seen nothing yet, every page that lists something says what
 // will stand there and what brings it there.
 func TestEveryPageOfAFreshAggregatorSaysWhatToDo(t *testing.T) {
-	v := fresh(t, nil).visitor()
+	r := start(t, true)
+	r.stop()
+	r.cfg.DataDir, r.cfg.Stores = t.TempDir(), nil
+	r.open()
+	v := r.visitor()
 	want := map[string][2]string{ // what would stand there; what to do
 		"/":               {"its tile will appear here by itself", "tillwire-aggregator token"},
 		"/availability":   {"articles appear here", "Type the barcode"},
 		"/reservations":   {"A reservation appears here", "POST /v1/reservations"},
 		"/exceptions":     {"it appears here with its cause", "what can be done"},
 		"/reconciliation": {"No system states anything else than the book", "POST /v1/feeds/{source}/snapshot"},
-		"/postings":       {"No ERP is configured", "[[erps]] in aggregator.toml"},
+		"/postings":       {"No ERP is configured", "[[erp]] in aggregator.toml"},
 		"/channels":       {"Each connection appears here", "[channels] in aggregator.toml"},
 		"/trace":          {"The way of a document from the till to the ERP", "Any id"},
 		"/outcomes":       {"Week by week stands here", "tillwire-aggregator token"},

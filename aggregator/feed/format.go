@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
-	"slices"
 	"strconv"
 	"time"
 
@@ -126,8 +125,7 @@ func POSLogFiles(store protocol.StoreID, zone *time.Location) Format {
 	}}
 }
 
-// CSVFiles reads rows of tills without an agent, and of warehouses. A document that is
-// refused is kept with the header line before its rows, so that it can be read alone.
+// CSVFiles reads rows of tills without an agent, and of warehouses.
 func CSVFiles(o *csvdoc.Options, encoding string) Format {
 	return Format{Kind: "csv", Read: func(raw []byte) ([]Batch, *protocol.Problem) {
 		text, p := edi.Text(raw, encoding)
@@ -143,7 +141,7 @@ func CSVFiles(o *csvdoc.Options, encoding string) Format {
 			it := Item{DocumentID: d.ID, What: "csv " + d.Kind, Events: d.Events, media: mediaFile}
 			if len(d.Bad) > 0 {
 				it.Problem = csvProblem(d.Bad)
-				it.Raw = slices.Concat(text[:r.Header()], text[d.From:d.To])
+				it.Raw = r.Alone(text, &d)
 			}
 			b.Items = append(b.Items, it)
 		}

@@ -1,6 +1,7 @@
 package csvdoc
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -39,6 +40,20 @@ func told(t *testing.T, file string, o Options) (out []string) {
 		}
 		out = append(out, w)
 	}
+}
+
+// refused tells whether anything of a file is.
+func refused(file []byte, o Options) bool {
+	r, reason := New(bytes.NewReader(file), o)
+	if reason != nil {
+		return true
+	}
+	for d, ok := r.Next(); ok; d, ok = r.Next() {
+		if len(d.Bad) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func TestEndings(t *testing.T) {
@@ -115,7 +130,7 @@ func FuzzRead(f *testing.F) {
 			}
 			return
 		}
-		from := r.Header()
+		from := r.header
 		for range len(b) + 2 {
 			d, ok := r.Next()
 			if !ok {
@@ -128,6 +143,9 @@ func FuzzRead(f *testing.F) {
 				t.Fatalf("a document stands in [%d, %d) of %d bytes, the one before began at %d", d.From, d.To, len(b), from)
 			}
 			from = d.From
+			if len(d.Bad) > 0 && !refused(r.Alone(b, &d), r.o) {
+				t.Fatalf("alone it is taken: %+v", d)
+			}
 		}
 		t.Fatal("the file does not end")
 	})

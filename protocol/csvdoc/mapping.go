@@ -49,8 +49,8 @@ func (m *Mapping) Check() error {
 	if d := []rune(m.Delimiter); len(d) > 1 || m.Delimiter == "\"" || m.Delimiter == "\n" || m.Delimiter == "\r" {
 		return fmt.Errorf("check mapping: delimiter %q must be one character other than a quote", m.Delimiter)
 	}
-	if m.Trailer != strings.TrimSpace(m.Trailer) {
-		return fmt.Errorf("check mapping: trailer %q begins or ends with a space", m.Trailer)
+	if m.Trailer != strings.TrimSpace(m.Trailer) || strings.ContainsAny(m.Trailer, "\"\r\n"+string(m.delimiter())) {
+		return fmt.Errorf("check mapping: trailer %q must be one cell without quotes, delimiters, line breaks and spaces at its ends", m.Trailer)
 	}
 	if m.Kind != "" && protocol.ParseKind(m.Kind) == protocol.KindInvalid {
 		return fmt.Errorf("check mapping: kind %q is not known", m.Kind)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,6 +30,12 @@ type Reason struct {
 const (
 	CodeHalf  = "half_file"     // the file may have been cut off behind this document
 	CodePlace = "unknown_place" // a location that the options do not name
+)
+
+// Codes of what a document's own rows do not show.
+const (
+	codeApart = "rows_apart"
+	codeLines = "too_many_lines"
 )
 
 // Document is one document of a file: its events, or the reasons why there are none.
@@ -124,8 +131,23 @@ func New(in io.Reader, o Options) (*Reader, *Reason) {
 	return r, nil
 }
 
-// Header is how many bytes the header line takes; 0 where there is none.
-func (r *Reader) Header() int64 { return r.header }
+// Alone makes a file of one refused document of the text that was read: the header before
+// its rows, and the last line behind them, unless it is refused for want of that. Read
+// again it is refused until its reasons are mended; where its rows do not show them, it is
+// all of the text.
+func (r *Reader) Alone(text []byte, d *Document) []byte {
+	has := func(codes ...string) bool {
+		return slices.ContainsFunc(d.Bad, func(x Reason) bool { return slices.Contains(codes, x.Code) })
+	}
+	if has(codeApart, codeLines) {
+		return text
+	}
+	out := slices.Concat(text[:r.header], text[d.From:d.To])
+	if t := r.o.Mapping.Trailer; t != "" && !has(CodeHalf) {
+		out = append(append(out, t...), '\n')
+	}
+	return out
+}
 
 func plain(err error) string {
 	if errors.Is(err, io.EOF) {
@@ -190,11 +212,12 @@ func (r *Reader) last() (Document, bool) {
 			wrong.DocumentID = r.cur.head["document_id"]
 			r.cur.bad = append(r.cur.bad, *wrong)
 		}
-		d := r.flush()
-		r.spoilt = nil
-		return d, true
+		return r.flush(), true
 	case r.spoilt != nil:
 		d := Document{Line: r.spoilt.Line, Bad: []Reason{r.spoilt.Reason}, From: r.spoilt.from, To: r.spoilt.to}
+		if wrong != nil {
+			d.Bad = append(d.Bad, *wrong)
+		}
 		r.spoilt = nil
 		return d, true
 	case wrong != nil:
@@ -245,7 +268,7 @@ func (r *Reader) unreadable(cells []string, line int, err error) *Reason {
 		return &Reason{Line: line, Code: "unreadable", Problem: err.Error(), Remedy: "Copy the file again."}
 	case r.lines > linesMax:
 		r.over = true
-		return &Reason{Line: line, Code: "too_many_lines", Problem: fmt.Sprintf("the file has more than %d lines", linesMax), Remedy: "Split the file; what stands before this line was taken."}
+		return &Reason{Line: line, Code: codeLines, Problem: fmt.Sprintf("the file has more than %d lines", linesMax), Remedy: "Split the file; what stands before this line was taken."}
 	case len(cells) != len(r.fields):
 		return &Reason{Line: line, Code: "wrong_cells", Problem: fmt.Sprintf("has %d cells, the header has %d", len(cells), len(r.fields)), Remedy: "Correct the line or the delimiter. Documents beside this line were left out, since it may belong to them."}
 	}
@@ -307,7 +330,7 @@ func (r *Reader) flush() Document {
 	h.Write([]byte(d.Kind + "\x00" + string(store) + "\x00" + d.ID))
 	key := h.Sum64()
 	if r.seen[key] {
-		d.Bad = append(d.Bad, Reason{Line: d.Line, DocumentID: d.ID, Field: "document_id", Code: "rows_apart", Problem: "further rows of this document stand elsewhere in the file", Remedy: "Sort the file by document_id: the rows of one document must stand together."})
+		d.Bad = append(d.Bad, Reason{Line: d.Line, DocumentID: d.ID, Field: "document_id", Code: codeApart, Problem: "further rows of this document stand elsewhere in the file", Remedy: "Sort the file by document_id: the rows of one document must stand together."})
 	}
 	r.seen[key] = true
 	if len(d.Bad) > 0 {
