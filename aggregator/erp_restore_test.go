@@ -36,21 +36,14 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	makes := bytes.Contains(body, []byte("model.stock.shipment.")) && bytes.Contains(body, []byte(`.create"`))
-	req, err := http.NewRequestWithContext(r.Context(), http.MethodPost, g.erp.URL, bytes.NewReader(body))
+	resp, err := forward(r.Context(), g.erp, r.Header, body)
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	req.Header = r.Header.Clone()
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		panic(http.ErrAbortHandler)
-	}
-	defer func() { _ = resp.Body.Close() }()
 	if makes && g.single.CompareAndSwap(true, false) {
 		g.shut.Store(true)
 	}
-	w.WriteHeader(resp.StatusCode)
-	_, _ = io.Copy(w, resp.Body)
+	give(w, resp)
 }
 
 // drill is a ledger that is lost while it posts to a real Tryton.
@@ -74,7 +67,7 @@ func TestERPRestore(t *testing.T) {
 	server := httptest.NewServer(d.line)
 	defer server.Close()
 	copies := t.TempDir()
-	d.configure(server.URL, copies)
+	d.configure(server.URL, 2, 1, fmt.Sprintf("[backup]\nto = %q\nevery = '1h'\n", copies))
 	d.up()
 	defer func() { d.kill() }()
 	d.sell(20)
@@ -122,18 +115,6 @@ func TestERPRestore(t *testing.T) {
 	}
 	t.Logf("%d documents of tills; %d postings in the end, %d were read back", d.x.n, standing.Posted, standing.Adopted)
 	d.stop()
-}
-
-func (d *drill) configure(url, copies string) {
-	d.conf = filepath.Join(d.dir, "aggregator.toml")
-	conf := fmt.Sprintf("dev = true\ndata_dir = %q\n[http]\nlisten = '127.0.0.1:0'\n[mqtt]\nlisten = '127.0.0.1:0'\n[backup]\nto = %q\nevery = '1h'\n[[erp]]\nname = 'tryton'\nkind = 'tryton'\nurl = %q\nuser = 'admin'\npassword = 'admin'\nwindow = 'interval'\nevery = '2s'\ntransit = 'TRANSIT'\nmaster = '1h'\nstatement = '1s'\n",
-		filepath.Join(d.dir, "data"), copies, url+"/erp/")
-	for _, s := range trytontest.Stores {
-		conf += fmt.Sprintf("[[erp.stores]]\nstore = '%s'\n", s)
-	}
-	if err := os.WriteFile(d.conf, []byte(conf), 0o600); err != nil {
-		d.t.Fatal(err)
-	}
 }
 
 // post asks for something and wants one status.

@@ -60,6 +60,21 @@ type process struct {
 	url  string
 }
 
+// configure names the Tryton behind a line: documents are cut and stock is compared every
+// so many seconds; more are further lines of before its table.
+func (p *process) configure(line string, cutS, statementS int, more string) {
+	p.t.Helper()
+	p.conf = filepath.Join(p.dir, "aggregator.toml")
+	conf := fmt.Sprintf("dev = true\ndata_dir = %q\n[http]\nlisten = '127.0.0.1:0'\n[mqtt]\nlisten = '127.0.0.1:0'\n%s[[erp]]\nname = 'tryton'\nkind = 'tryton'\nurl = %q\nuser = 'admin'\npassword = 'admin'\nwindow = 'interval'\nevery = '%ds'\ntransit = 'TRANSIT'\nmaster = '1h'\nstatement = '%ds'\n",
+		filepath.Join(p.dir, "data"), more, line+"/erp/", cutS, statementS)
+	for _, s := range trytontest.Stores {
+		conf += fmt.Sprintf("[[erp.stores]]\nstore = '%s'\n", s)
+	}
+	if err := os.WriteFile(p.conf, []byte(conf), 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
 func (p *process) up() {
 	p.t.Helper()
 	addresses := filepath.Join(p.dir, "data", "addresses.json")
@@ -173,16 +188,7 @@ func TestERPChaos(t *testing.T) {
 	line := httptest.NewServer(losing(erp, &calm, &lost))
 	defer line.Close()
 	p := &process{t: t, dir: t.TempDir()}
-	p.conf = filepath.Join(p.dir, "aggregator.toml")
-	conf := fmt.Sprintf("dev = true\ndata_dir = %q\n[http]\nlisten = '127.0.0.1:0'\n[mqtt]\nlisten = '127.0.0.1:0'\n[[erp]]\nname = 'tryton'\nkind = 'tryton'\nurl = %q\nuser = 'admin'\npassword = 'admin'\nwindow = 'interval'\nevery = '6s'\ntransit = 'TRANSIT'\nmaster = '1h'\nstatement = '3s'\n",
-		filepath.Join(p.dir, "data"), line.URL+"/erp/")
-	for _, s := range trytontest.Stores {
-		conf += fmt.Sprintf("[[erp.stores]]\nstore = '%s'\n", s)
-	}
-	conf += "unsellable = ''\n"
-	if err := os.WriteFile(p.conf, []byte(conf), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	p.configure(line.URL, 6, 3, "")
 	x := &till{rnd: rnd, last: map[string]string{}}
 	p.up()
 	const kills = 4
@@ -217,23 +223,37 @@ func losing(erp *trytontest.Server, calm *atomic.Bool, lost *atomic.Int64) http.
 			w.WriteHeader(http.StatusBadGateway)
 			return
 		}
-		req, err := http.NewRequestWithContext(context.WithoutCancel(r.Context()), r.Method, erp.URL, r.Body) // Tryton works on when the caller has died
+		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			panic(http.ErrAbortHandler)
 		}
-		req.Header, req.ContentLength = r.Header.Clone(), r.ContentLength
-		resp, err := http.DefaultClient.Do(req)
+		resp, err := forward(context.WithoutCancel(r.Context()), erp, r.Header, body) // Tryton works on when the caller has died
 		if err != nil || !calm.Load() && k%17 == 0 {
 			lost.Add(1)
 			panic(http.ErrAbortHandler)
 		}
-		defer func() { _ = resp.Body.Close() }()
-		for k, v := range resp.Header {
-			w.Header()[k] = v
-		}
-		w.WriteHeader(resp.StatusCode)
-		_, _ = io.Copy(w, resp.Body)
+		give(w, resp)
 	})
+}
+
+// forward makes a call of a line to an ERP.
+func forward(ctx context.Context, erp *trytontest.Server, h http.Header, body []byte) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, erp.URL, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header = h.Clone()
+	return http.DefaultClient.Do(req)
+}
+
+// give passes an ERP's answer on.
+func give(w http.ResponseWriter, resp *http.Response) {
+	defer func() { _ = resp.Body.Close() }()
+	for k, v := range resp.Header {
+		w.Header()[k] = v
+	}
+	w.WriteHeader(resp.StatusCode)
+	_, _ = io.Copy(w, resp.Body)
 }
 
 // feed brings a document in; it is acknowledged, or was not taken and comes again.

@@ -19,8 +19,7 @@ import (
 type shop struct {
 	*running
 	o     protocol.Origin
-	link  mqtt.Client
-	down  chan mqtt.Message
+	link  *line
 	codec *protocol.FrameCodec
 	w     protocol.Welcome
 	boot  int
@@ -55,19 +54,9 @@ func (s *shop) says(kind protocol.Kind, sku protocol.SKU, units int64) {
 func (s *shop) up() {
 	s.t.Helper()
 	s.boot++
-	s.down = make(chan mqtt.Message, 64)
-	id := s.o.String()
-	s.link = mqtt.NewClient(mqtt.NewClientOptions().AddBroker("tcp://" + s.agg.MQTTAddr()).SetClientID(id).SetUsername(id).SetProtocolVersion(4).SetAutoReconnect(false))
-	down := s.down
-	for _, step := range []func() mqtt.Token{
-		s.link.Connect,
-		func() mqtt.Token {
-			return s.link.Subscribe(protocol.TopicPrefix+id+"/dn/#", 1, func(_ mqtt.Client, m mqtt.Message) { down <- m })
-		},
-	} {
-		if t := step(); t.Wait() && t.Error() != nil {
-			s.t.Fatal(t.Error())
-		}
+	var err error
+	if s.link, err = connect(s.o.String(), mqtt.NewClientOptions().AddBroker("tcp://"+s.agg.MQTTAddr())); err != nil {
+		s.t.Fatal(err)
 	}
 	n := len(s.recs)
 	s.tell(protocol.UpHello, protocol.Hello{V: 1, InstallID: "i", BootID: fmt.Sprint("b", s.boot), Epoch: s.w.Epoch, Tail: 1, Head: uint64(n), ChainHead: s.chain[n], SentUS: s.now().UnixMicro()})
@@ -92,18 +81,8 @@ func (s *shop) publish(ch protocol.Channel, b []byte) {
 
 func (s *shop) hear(ch protocol.Channel, into any) {
 	s.t.Helper()
-	for until := time.After(20 * time.Second); ; {
-		select {
-		case m := <-s.down:
-			if strings.HasSuffix(m.Topic(), string(ch)) {
-				if err := protocol.DecodeControl(m.Payload(), into); err != nil {
-					s.t.Fatal(err)
-				}
-				return
-			}
-		case <-until:
-			s.t.Fatalf("no %s", ch)
-		}
+	if err := protocol.DecodeControl(s.link.hear(s.t, 20*time.Second, ch), into); err != nil {
+		s.t.Fatal(err)
 	}
 }
 

@@ -141,9 +141,13 @@ func (x *chain) dial(id string, pair *tls.Certificate, password string) (*line, 
 	if pair != nil {
 		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return pair, nil }
 	}
-	l := &line{lost: make(chan error, 1), down: make(chan mqtt.Message, 8)}
-	l.Client = mqtt.NewClient(mqtt.NewClientOptions().AddBroker("ssl://" + x.agg.MQTTAddr()).SetTLSConfig(c).SetClientID(id).SetUsername(id).
-		SetPassword(password).SetProtocolVersion(4).SetAutoReconnect(false).SetConnectTimeout(10 * time.Second).
+	return connect(id, mqtt.NewClientOptions().AddBroker("ssl://"+x.agg.MQTTAddr()).SetTLSConfig(c).SetPassword(password))
+}
+
+// connect connects as id, and hears what is sent to it.
+func connect(id string, o *mqtt.ClientOptions) (*line, error) {
+	l := &line{lost: make(chan error, 1), down: make(chan mqtt.Message, 64)}
+	l.Client = mqtt.NewClient(o.SetClientID(id).SetUsername(id).SetProtocolVersion(4).SetAutoReconnect(false).SetConnectTimeout(10 * time.Second).
 		SetConnectionLostHandler(func(_ mqtt.Client, err error) { l.lost <- err }))
 	if token := l.Connect(); token.Wait() && token.Error() != nil {
 		return nil, token.Error()

@@ -15,5 +15,6 @@ const (
 	errorTextMax     = 300
 	seenDocumentsMax = 4096
 	sourceLook       = 1024            // changed articles read at once
-	KeepEvery        = 5 * time.Second // how often progress is kept
+	keepEvery        = 5 * time.Second // how often progress is kept
+	idleWait         = time.Hour       // a lane that owes nothing is left alone; whatever is put wakes it
 )

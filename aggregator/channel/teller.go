@@ -45,9 +45,6 @@ type Teller struct {
 
 const factProgress = "channel/progress/"
 
-// idleWait is how long a lane that owes nothing is left alone; whatever is put wakes it.
-const idleWait = time.Hour
-
 // Open makes the lane, and reads how far the partner was told.
 func (t *Teller) Open(l gateway.Limit) error {
 	t.wake, t.Lane = make(chan struct{}, 1), gateway.NewLane(l, t.Now().UnixMicro())
@@ -81,7 +78,7 @@ func (t *Teller) Run(ctx context.Context) error {
 
 // dispatch begins calls as the lane allows, and keeps how far it is.
 func (t *Teller) dispatch(ctx context.Context) {
-	keep := time.NewTicker(KeepEvery)
+	keep := time.NewTicker(keepEvery)
 	defer keep.Stop()
 	timer := time.NewTimer(idleWait)
 	defer timer.Stop()

@@ -57,24 +57,31 @@ func TestReferencesAreReadBack(t *testing.T) {
 	}
 }
 
-// The ledger is restored from a copy of before a posting: the ERP has a document
-// that the book does not know. Nothing is cut until a person resumes; the document
-// is read back, and what the store sends again nets with it to what is really new.
-func TestARestoredLedgerPostsNothingTwice(t *testing.T) {
-	b, at := New(), uint64(0)
-	apply := func(c *Change) {
+// opened is a book of the first generation with one store, and what applies changes to it.
+func opened(t *testing.T) (b *Book, at *uint64, apply func(c *Change)) {
+	t.Helper()
+	b, at = New(), new(uint64)
+	apply = func(c *Change) {
 		t.Helper()
 		if c == nil {
 			t.Fatal("nothing was decided")
 		}
-		at++
-		b.Apply(c, at)
+		*at++
+		b.Apply(c, *at)
 	}
-	sku := func(uint32) protocol.SKU { return "A" }
 	apply(b.Generation(1, 0))
 	for _, c := range b.Opened(map[protocol.StoreID]string{"S1": "erp"}, nil, 0) {
 		apply(c)
 	}
+	return b, at, apply
+}
+
+// The ledger is restored from a copy of before a posting: the ERP has a document
+// that the book does not know. Nothing is cut until a person resumes; the document
+// is read back, and what the store sends again nets with it to what is really new.
+func TestARestoredLedgerPostsNothingTwice(t *testing.T) {
+	b, _, apply := opened(t)
+	sku := func(uint32) protocol.SKU { return "A" }
 	apply(b.Generation(2, 0))
 	sell := func(q protocol.Quantity) {
 		b.Account("S1").Add(100, 20_400, false, false, &Movement{Cell: 1, Class: ClassSale, Day: 20_400, Moved: -q, Changed: -q})
@@ -116,25 +123,13 @@ func TestARestoredLedgerPostsNothingTwice(t *testing.T) {
 // not told of is netted anew. One that the ERP has with other numbers waits: sending it
 // finds out. One that it has only begun is strange where no document here will end it.
 func TestARestoredLedgerLearnsWhatItsERPBooked(t *testing.T) {
-	b, at := New(), uint64(0)
-	apply := func(c *Change) {
-		t.Helper()
-		if c == nil {
-			t.Fatal("nothing was decided")
-		}
-		at++
-		b.Apply(c, at)
-	}
+	b, at, apply := opened(t)
 	cells := []protocol.SKU{"", "A", "B", "C"}
 	cell := func(s protocol.SKU) (uint32, bool) { n := slices.Index(cells, s); return uint32(n), n > 0 }
-	apply(b.Generation(1, 0))
-	for _, c := range b.Opened(map[protocol.StoreID]string{"S1": "erp"}, nil, 0) {
-		apply(c)
-	}
 	moves := func(class Class, day int32, quantities ...protocol.Quantity) {
 		for i, q := range quantities {
-			at++
-			b.Account("S1").Add(at, day, false, false, &Movement{Cell: uint32(i + 1), Class: class, Day: day, CountDay: day, Moved: q, Changed: q})
+			*at++
+			b.Account("S1").Add(*at, day, false, false, &Movement{Cell: uint32(i + 1), Class: class, Day: day, CountDay: day, Moved: q, Changed: q})
 		}
 	}
 	moves(ClassSale, 20_400, -1000, -2000, -3000)

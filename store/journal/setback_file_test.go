@@ -69,7 +69,7 @@ func TestSetBackOutlivesRestarts(t *testing.T) {
 			if read, err = readSetBack(head.seq, func(k []byte) []byte { return file[string(k)] }); err != nil {
 				t.Fatal(err)
 			}
-			if !slices.Equal(on.seqs, read.seqs) || !slices.Equal(on.fast, read.fast) || !slices.Equal(on.spans, read.spans) || on.byUS != read.byUS {
+			if !slices.Equal(on.seqs, read.seqs) || !slices.Equal(on.fast, read.fast) || !slices.Equal(on.spans, read.spans) || on.byUS != read.byUS || on.wasUS != read.wasUS {
 				t.Fatalf("seed %d, step %d: with (+) and without (-) restarts:\n%s", seed, step, cmp.Diff(on, read, sameSetBack))
 			}
 			longest, times = max(longest, len(on.seqs)), max(times, len(on.spans))
