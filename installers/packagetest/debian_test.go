@@ -4,6 +4,7 @@ package packagetest
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -138,4 +139,15 @@ func until(t *testing.T, wait time.Duration, what string, cond func() bool) {
 			t.Fatalf("%s: not within %v", what, wait)
 		}
 	}
+}
+
+// addressOf waits until an aggregator has told where it is served.
+func addressOf(t *testing.T, data string) string {
+	t.Helper()
+	var at struct{ HTTP string }
+	until(t, 20*time.Second, "the aggregator's address", func() bool {
+		b, err := os.ReadFile(filepath.Join(data, "addresses.json"))
+		return err == nil && json.Unmarshal(b, &at) == nil && at.HTTP != ""
+	})
+	return "http://" + at.HTTP
 }

@@ -74,12 +74,9 @@ func (c *container) start() {
 	if err := c.cmd.Start(); err != nil {
 		c.t.Fatal(err)
 	}
-	var at struct{ HTTP string }
-	until(c.t, 20*time.Second, "the image's aggregator", func() bool {
-		b, err := os.ReadFile(filepath.Join(c.data, "addresses.json"))
-		return err == nil && json.Unmarshal(b, &at) == nil && at.HTTP != ""
-	})
-	c.url = "http://" + at.HTTP
+	cmd := c.cmd
+	c.t.Cleanup(func() { _ = cmd.Process.Kill() }) // where it was not stopped
+	c.url = addressOf(c.t, c.data)
 	until(c.t, 20*time.Second, "ready", func() bool { return c.get("/readyz") == http.StatusOK })
 }
 

@@ -195,12 +195,7 @@ func aggregator(t *testing.T, archive string) (url string, token func(store stri
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Signal(os.Interrupt); _ = cmd.Wait() })
-	var at struct{ HTTP string }
-	until(t, 20*time.Second, "aggregator", func() bool {
-		b, err := os.ReadFile(filepath.Join(data, "addresses.json"))
-		return err == nil && json.Unmarshal(b, &at) == nil && at.HTTP != ""
-	})
-	return "http://" + at.HTTP, func(store string) string {
+	return addressOf(t, data), func(store string) string {
 		out, err := exec.Command(program, "token", "--enroll", "--store", store, "--data-dir", data).Output()
 		if err != nil {
 			t.Fatal(err)
